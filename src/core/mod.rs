@@ -1,0 +1,1 @@
+//! The protocol without I/O: no clock, no random numbers, no task, no network library.
