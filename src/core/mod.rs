@@ -1,1 +1,3 @@
 //! The protocol without I/O: no clock, no random numbers, no task, no network library.
+
+pub mod topic;
