@@ -1,3 +1,4 @@
 //! The protocol without I/O: no clock, no random numbers, no task, no network library.
 
+pub mod template;
 pub mod topic;
