@@ -1,4 +1,5 @@
 //! The protocol without I/O: no clock, no random numbers, no task, no network library.
 
+pub mod index;
 pub mod template;
 pub mod topic;
