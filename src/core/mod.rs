@@ -1,5 +1,6 @@
 //! The protocol without I/O: no clock, no random numbers, no task, no network library.
 
 pub mod index;
+pub mod routes;
 pub mod template;
 pub mod topic;
