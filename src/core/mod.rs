@@ -2,5 +2,6 @@
 
 pub mod index;
 pub mod routes;
+pub mod subscriptions;
 pub mod template;
 pub mod topic;
