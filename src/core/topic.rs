@@ -29,11 +29,11 @@ pub enum TopicError {
     /// The text contains the null character U+0000 [MQTT-4.7.3-2].
     #[error("a topic must not contain the null character")]
     Nul,
-    /// A topic name contains `+` or `#` [MQTT-4.7.1-1].
+    /// A topic name contains `+` or `#` [MQTT-4.7.0-1].
     #[error("a topic name must not contain the wildcards `+` and `#`")]
     Wildcard,
-    /// A `+` does not fill a level, or a `#` is not the whole last level [MQTT-4.7.1-2],
-    /// [MQTT-4.7.1-3].
+    /// A `+` does not fill a level, or a `#` is not the whole last level [MQTT-4.7.1-1],
+    /// [MQTT-4.7.1-2].
     #[error("a wildcard must fill a whole level, and `#` must be the last level")]
     MisplacedWildcard,
     /// `$share/` is not followed by a share name, `/` and a filter [MQTT-4.8.2-1],
@@ -299,7 +299,7 @@ fn hex_digit(nibble: u8) -> char {
 pub(crate) fn check_name(text: &str) -> Result<(), TopicError> {
     check_text(text)?;
     if text.contains(['+', '#']) {
-        return Err(TopicError::Wildcard); // [MQTT-4.7.1-1]
+        return Err(TopicError::Wildcard); // [MQTT-4.7.0-1]
     }
     if text.starts_with(SHARE) {
         return Err(TopicError::ShareName);
@@ -322,8 +322,8 @@ fn check_filter(text: &str) -> Result<(), TopicError> {
     let mut levels = filter.split('/').peekable();
     while let Some(level) = levels.next() {
         let fits = match level {
-            "+" => true,                    // [MQTT-4.7.1-3]
-            "#" => levels.peek().is_none(), // [MQTT-4.7.1-2]
+            "+" => true,                    // [MQTT-4.7.1-2]
+            "#" => levels.peek().is_none(), // [MQTT-4.7.1-1]
             other => !other.contains(['+', '#']),
         };
         if !fits {
