@@ -411,6 +411,23 @@ mod tests {
         assert_eq!(routed(&table, "a", None), [(1, 0), (1, 1)]);
         assert!(table.unsubscribe(1, &filter("a")) && !table.unsubscribe(1, &filter("a")));
         assert_eq!(routed(&table, "a", None), [(1, 1)]);
+        assert!(table.unsubscribe(1, &filter("$share/g/a")));
+        assert!(table.is_empty() && table.index.is_empty() && table.clients.is_empty());
+    }
+
+    #[test]
+    fn threads_can_route_at_the_same_time() {
+        let mut table = Table::new();
+        for client in 0..4 {
+            table.subscribe(client, &filter("$share/g/a"), qos(0));
+        }
+        let turns = || (0..100).flat_map(|_| routed(&table, "a", None)).collect::<Vec<_>>();
+        let mut all = std::thread::scope(|scope| {
+            let other = scope.spawn(turns);
+            [turns(), other.join().unwrap()].concat()
+        });
+        all.sort_unstable();
+        assert!(all.chunks(50).all(|turns| turns.iter().all(|turn| *turn == turns[0])));
     }
 
     #[test]
