@@ -3,6 +3,7 @@
 mod ended;
 pub mod exchange;
 mod high_water;
+pub mod inbox;
 mod waiters;
 
 pub use waiters::Waiters;

@@ -15,6 +15,10 @@ pub struct Waiters<T> {
 }
 
 impl<T> Waiters<T> {
+    pub(super) fn none() -> Self {
+        Self { first: None, rest: Vec::new().into_iter() }
+    }
+
     pub(super) fn new(first: T, rest: Vec<T>) -> Self {
         Self { first: Some(first), rest: rest.into_iter() }
     }
@@ -45,5 +49,6 @@ mod tests {
         let waiters = Waiters::new('a', vec!['b', 'c']);
         assert_eq!(waiters.len(), 3);
         assert_eq!(waiters.collect::<String>(), "abc");
+        assert_eq!(Waiters::<char>::none().len(), 0);
     }
 }
