@@ -1,7 +1,14 @@
 //! The protocol without I/O: no clock, no random numbers, no task, no network library.
 
+mod ended;
+pub mod exchange;
+mod high_water;
+pub mod inbox;
 pub mod index;
 pub mod routes;
 pub mod subscriptions;
 pub mod template;
 pub mod topic;
+mod waiters;
+
+pub use waiters::Waiters;
