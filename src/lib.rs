@@ -1,3 +1,10 @@
 //! MQTT 5.0 request-response as tower services.
 
 pub mod core;
+pub mod error;
+pub mod message;
+mod scope;
+
+pub use error::{ConnectError, Delivery, InvalidRequest, RequestError, ServeError};
+pub use message::{Extensions, Request, Response, Status};
+pub use scope::{Cancellation, current_deadline};

@@ -10,7 +10,7 @@
 //! 4. After any of these, call [`next_deadline`](Exchanges::next_deadline) and set a timer for it.
 //!    When it fires, call [`pop_expired`](Exchanges::pop_expired) until it returns `None`.
 //! 5. After a reconnect, either [`drain`](Exchanges::drain) the table and fail every waiter, or walk
-//!    it with [`iter_mut`](Exchanges::iter_mut) and publish again.
+//!    its [`tickets`](Exchanges::tickets) and publish again.
 //!
 //! Each waiter leaves the table exactly once, through one of these calls.
 //!
@@ -110,6 +110,16 @@ pub struct Full<T>(
     pub T,
 );
 
+impl Ticket {
+    pub(crate) const fn into_parts(self) -> (u64, u64) {
+        (self.hash, self.sequence)
+    }
+
+    pub(crate) const fn from_parts((hash, sequence): (u64, u64)) -> Self {
+        Self { hash, sequence }
+    }
+}
+
 impl<T> Exchanges<T> {
     /// Makes an empty table that holds at most `max_waiters` waiters.
     ///
@@ -197,6 +207,31 @@ impl<T> Exchanges<T> {
         Some(waiter.value)
     }
 
+    /// Whether an answer with this id would find a waiter.
+    pub fn contains(&self, id: &[u8]) -> bool {
+        self.in_flight.get(&self.hash(id)).is_some_and(|exchange| exchange.id == id)
+    }
+
+    /// Removes the first waiter of this id for which `pred` says so; like
+    /// [`cancel`](Self::cancel), for a caller that knows its id but not its ticket.
+    pub fn cancel_where(&mut self, id: &[u8], mut pred: impl FnMut(&T) -> bool) -> Option<T> {
+        let hash = self.hash(id);
+        let exchange = self.in_flight.get(&hash).filter(|exchange| exchange.id == id)?;
+        let sequence = exchange.waiters().find(|w| pred(&w.value))?.sequence;
+        self.cancel(Ticket { hash, sequence })
+    }
+
+    /// The tickets of all waiters, in no particular order.
+    pub fn tickets(&self) -> impl Iterator<Item = Ticket> {
+        self.deadlines.iter().map(|(&(_, sequence), &hash)| Ticket { hash, sequence })
+    }
+
+    /// When the ticket's waiter expires, if it has not left.
+    pub fn deadline(&self, ticket: Ticket) -> Option<Instant> {
+        let exchange = self.in_flight.get(&ticket.hash)?;
+        exchange.waiters().find(|w| w.sequence == ticket.sequence).map(|w| w.deadline)
+    }
+
     /// The ticket's waiter, if it has not left.
     pub fn get_mut(&mut self, ticket: Ticket) -> Option<&mut T> {
         let exchange = self.in_flight.get_mut(&ticket.hash)?;
@@ -237,7 +272,7 @@ impl<T> Exchanges<T> {
         drained.into_values().flat_map(Exchange::into_waiters)
     }
 
-    /// Every waiter with its id, as for publishing again after a reconnect.
+    /// Every waiter with its id.
     ///
     /// The order is not specified, but waiters that share an id come one after the other, so that a
     /// shared request can be published once.

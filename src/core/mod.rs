@@ -5,6 +5,7 @@ pub mod exchange;
 mod high_water;
 pub mod inbox;
 pub mod index;
+pub mod packet;
 pub mod routes;
 pub mod subscriptions;
 pub mod template;

@@ -1,0 +1,203 @@
+//! What can go wrong, sorted by the one question a caller has: *may it have been executed?*
+
+use std::io;
+use std::sync::Arc;
+
+use thiserror::Error;
+
+use crate::core::packet::ReasonCode;
+use crate::core::template::TemplateError;
+use crate::core::topic::{TopicError, TopicFilter};
+use crate::message::Status;
+
+/// Whether a request that failed may have been executed.
+///
+/// This is what a retry looks at, and nothing else: what was not delivered may be sent again
+/// freely; what is unknown only if doing it twice does no harm.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Delivery {
+    /// No responder has seen the request.
+    NotDelivered,
+    /// A responder may have seen the request, and may have executed it.
+    Unknown,
+}
+
+/// Why a call has no response.
+///
+/// An application's own failure is not an error here: it is an `Ok(Response)` with a [`Status`].
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum RequestError {
+    /// No answer came before the call's deadline.
+    #[error("no answer before the deadline")]
+    Timeout,
+    /// The broker said that nobody is subscribed to the request's topic (PUBACK 0x10).
+    ///
+    /// Not every broker says so: see the guide on brokers.
+    #[error("nobody is subscribed to the request's topic")]
+    NoResponder,
+    /// The broker refused the request, or the subscription that its answer needs.
+    #[error("the broker refused: {0}")]
+    Rejected(ReasonCode),
+    /// The connection was lost, or was not there to begin with.
+    #[error("disconnected, {}", match .0 {
+        Delivery::NotDelivered => "the request was not sent",
+        Delivery::Unknown => "the request may have been executed",
+    })]
+    Disconnected(Delivery),
+    /// The connection's outgoing queue is full.
+    #[error("the outgoing queue is full")]
+    Overloaded,
+    /// A layer on this side refused the request before it was sent.
+    #[error("refused before it was sent: {0}")]
+    Refused(Status),
+    /// The request cannot be sent as it is.
+    #[error("invalid request: {0}")]
+    InvalidRequest(#[from] InvalidRequest),
+    /// The hub or the vendor's platform says that the device is not connected.
+    #[error("the device is not connected")]
+    Offline,
+    /// The requester, its link or its hub was closed.
+    #[error("the link is closed")]
+    Closed,
+}
+
+impl RequestError {
+    /// Whether the request may have been executed.
+    ///
+    /// ```
+    /// use tower_mqtt::{Delivery, RequestError};
+    ///
+    /// assert_eq!(RequestError::NoResponder.delivery(), Delivery::NotDelivered);
+    /// assert_eq!(RequestError::Timeout.delivery(), Delivery::Unknown);
+    /// ```
+    pub fn delivery(&self) -> Delivery {
+        match self {
+            Self::Timeout | Self::Closed => Delivery::Unknown,
+            Self::Disconnected(delivery) => *delivery,
+            Self::NoResponder
+            | Self::Rejected(_)
+            | Self::Overloaded
+            | Self::Refused(_)
+            | Self::InvalidRequest(_)
+            | Self::Offline => Delivery::NotDelivered,
+        }
+    }
+}
+
+/// What is wrong with a request that cannot be sent.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum InvalidRequest {
+    /// Its topic is not a topic name.
+    #[error("topic: {0}")]
+    Topic(#[from] TopicError),
+    /// It is larger than the server accepts.
+    #[error("{size} bytes, the server accepts {limit}")]
+    TooLarge {
+        /// Bytes of the packet.
+        size: usize,
+        /// The server's Maximum Packet Size in bytes.
+        limit: usize,
+    },
+    /// The dialect has no way to write it; the text says what.
+    #[error("{dialect}: {what}")]
+    Dialect {
+        /// The dialect's name.
+        dialect: &'static str,
+        /// What cannot be written.
+        what: &'static str,
+    },
+    /// The payload could not be encoded (JSON); the text is the encoder's.
+    #[error("payload: {0}")]
+    Payload(Box<str>),
+}
+
+/// Why a connection could not be made.
+#[derive(Debug, Clone, Error)]
+#[non_exhaustive]
+pub enum ConnectError {
+    /// The address is not one that this crate can connect to.
+    #[error("address: {0}")]
+    Address(Box<str>),
+    /// The host could not be found or reached.
+    #[error("cannot reach {address}: {source}")]
+    Unreachable {
+        /// Host and port.
+        address: Box<str>,
+        /// What the operating system said.
+        source: Arc<io::Error>,
+    },
+    /// The server answered CONNECT with a refusal.
+    #[error("the server refused the connection: {reason}{}", .text.as_deref().map(|t| format!(", {t}")).unwrap_or_default())]
+    Refused {
+        /// Why.
+        reason: ReasonCode,
+        /// The server's own words, when it gave any.
+        text: Option<Box<str>>,
+    },
+    /// Nothing came back within the connect timeout.
+    #[error("the server did not answer in time")]
+    Timeout,
+    /// The peer does not speak MQTT 5, or closed the connection during the handshake.
+    #[error("the peer does not speak MQTT 5: {0}")]
+    Protocol(Box<str>),
+    /// The connection thread could not be started.
+    #[error("cannot start the connection thread: {0}")]
+    Thread(Arc<io::Error>),
+}
+
+/// Why a responder could not be started, or a requester could not be built.
+#[derive(Debug, Clone, Error)]
+#[non_exhaustive]
+pub enum ServeError {
+    /// The routes contradict each other; all of the contradictions at once.
+    #[error("{}", join(.0))]
+    Routes(Vec<RouteError>),
+    /// The broker refused a subscription.
+    #[error("the broker refused the subscription to {filter}: {reason}")]
+    Subscribe {
+        /// The topic filter.
+        filter: TopicFilter,
+        /// Why.
+        reason: ReasonCode,
+    },
+    /// The connection was lost before the subscriptions were acknowledged.
+    #[error("disconnected before the subscriptions were acknowledged")]
+    Disconnected,
+    /// A setting is not possible; the text says which and why.
+    #[error("configuration: {0}")]
+    Configuration(Box<str>),
+    /// The link or the hub was closed.
+    #[error("the link is closed")]
+    Closed,
+}
+
+/// What is wrong with a route.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum RouteError {
+    /// The template cannot be parsed.
+    #[error("route {template:?}: {source}")]
+    Template {
+        /// As it was given.
+        template: Box<str>,
+        /// What is wrong.
+        source: TemplateError,
+    },
+    /// Two routes match exactly the same topics.
+    #[error("routes {first:?} and {second:?} match the same topics")]
+    Conflict {
+        /// The one that was added first.
+        first: Box<str>,
+        /// The other.
+        second: Box<str>,
+    },
+    /// There are no routes at all, so there is nothing to subscribe to.
+    #[error("the router has no routes")]
+    Empty,
+}
+
+fn join(errors: &[RouteError]) -> String {
+    errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
+}
