@@ -1,6 +1,7 @@
 //! MQTT 5.0 request-response as tower services.
 
 pub mod core;
+pub mod dialect;
 pub mod error;
 pub mod message;
 mod scope;
