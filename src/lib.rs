@@ -3,9 +3,11 @@
 pub mod core;
 pub mod dialect;
 pub mod error;
+pub mod link;
 pub mod message;
 mod scope;
 
 pub use error::{ConnectError, Delivery, InvalidRequest, RequestError, ServeError};
+pub use link::Link;
 pub use message::{Extensions, Request, Response, Status};
 pub use scope::{Cancellation, current_deadline};

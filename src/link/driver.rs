@@ -1,0 +1,435 @@
+//! What runs a connection: takes events from the transport to the endpoints, and what they write
+//! to the transport. It is a state machine; whoever hosts it calls [`Driver::poll`].
+
+use std::collections::HashMap;
+use std::task::{Context, Poll};
+use std::time::Instant;
+
+use std::pin::Pin;
+use tokio::sync::{mpsc, watch};
+use tokio::time::Sleep;
+use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
+
+use super::outgoing::{Origin, Outgoing, PublishError};
+use super::{
+    AckId, Connection, Endpoint, Event, LinkSeat, Outcome, SendId, Subscription, Token, Transport,
+    Verdict,
+};
+use crate::core::packet::{Message, ReasonCode};
+use crate::core::topic::TopicFilter;
+
+/// Events taken in one turn before the task yields, so that a busy connection does not starve the
+/// others on its thread.
+const EVENTS_PER_TURN: usize = 256;
+
+/// One connection with the endpoints that are attached to it.
+pub(crate) struct Driver<T: Transport> {
+    state: State<T>,
+    /// By the number that [`Origin::endpoint`] names.
+    endpoints: Vec<Option<Box<dyn Endpoint>>>,
+    /// The order in which messages are offered: requesters first.
+    order: Vec<usize>,
+    attach: Option<mpsc::Receiver<Box<dyn Endpoint>>>,
+    connected: watch::Sender<bool>,
+    close: Pin<Box<WaitForCancellationFutureOwned>>,
+    timer: Pin<Box<Sleep>>,
+}
+
+/// What endpoints write to.
+struct State<T> {
+    transport: T,
+    outgoing: Outgoing,
+    connection: Option<Connection>,
+    subscribing: HashMap<SendId, Subscribing>,
+    /// How many endpoints need a filter: it is given up with the last.
+    filters: HashMap<TopicFilter, usize>,
+    /// SUBACKs without which nothing may be published after a reconnect.
+    held_by: usize,
+}
+
+struct Subscribing {
+    origin: Origin,
+    holds: bool,
+}
+
+/// Where an endpoint writes to, during one call of it.
+pub(crate) struct Outbox<'a> {
+    endpoint: usize,
+    now: Instant,
+    transport: &'a mut dyn Transport,
+    outgoing: &'a mut Outgoing,
+    connection: Option<&'a Connection>,
+    subscribing: &'a mut HashMap<SendId, Subscribing>,
+    filters: &'a mut HashMap<TopicFilter, usize>,
+    /// Set while the endpoints are told that the connection is up.
+    holds: Option<&'a mut usize>,
+}
+
+impl Outbox<'_> {
+    /// The time of this call.
+    pub(crate) fn now(&self) -> Instant {
+        self.now
+    }
+
+    /// The connection, when it is up.
+    pub(crate) fn connection(&self) -> Option<&Connection> {
+        self.connection
+    }
+
+    /// This endpoint's number on its link: the same until it is detached.
+    pub(crate) fn endpoint(&self) -> usize {
+        self.endpoint
+    }
+
+    /// Sends a message, now or as soon as the window allows. At QoS 1 its outcome is reported under
+    /// `token`; at QoS 0 only [`Outcome::NotSent`] is.
+    pub(crate) fn publish(
+        &mut self,
+        message: Message,
+        token: Token,
+    ) -> Result<(), (PublishError, Message)> {
+        let origin = Origin { endpoint: self.endpoint, token };
+        self.outgoing.push(message, origin, self.transport)
+    }
+
+    /// Whether something that this endpoint published is not settled.
+    pub(crate) fn is_unsettled(&self) -> bool {
+        self.outgoing.holds_any_of(self.endpoint)
+    }
+
+    /// Subscribes; the outcome is reported under `token`.
+    pub(crate) fn subscribe(&mut self, subscriptions: &[Subscription], token: Token) {
+        for subscription in subscriptions {
+            *self.filters.entry(subscription.filter.clone()).or_default() += 1;
+        }
+        let id = self.note(token);
+        self.transport.subscribe(subscriptions, id);
+    }
+
+    /// Ends subscriptions that no other endpoint needs. `true`: an outcome is reported under
+    /// `token`; `false`: there was nothing to end.
+    pub(crate) fn unsubscribe(&mut self, subscriptions: &[Subscription], token: Token) -> bool {
+        let unneeded: Vec<Subscription> =
+            subscriptions.iter().filter(|s| self.give_up(&s.filter)).cloned().collect();
+        if unneeded.is_empty() || self.connection.is_none() {
+            return false;
+        }
+        let id = self.note(token);
+        self.transport.unsubscribe(&unneeded, id);
+        true
+    }
+
+    fn give_up(&mut self, filter: &TopicFilter) -> bool {
+        let Some(count) = self.filters.get_mut(filter) else { return false };
+        *count -= 1;
+        if *count > 0 {
+            return false;
+        }
+        self.filters.remove(filter);
+        true
+    }
+
+    /// Acknowledges a message that was [`Verdict::Held`].
+    pub(crate) fn acknowledge(&mut self, ack: AckId, reason: ReasonCode) {
+        self.transport.acknowledge(ack, reason);
+    }
+
+    fn note(&mut self, token: Token) -> SendId {
+        let id = self.outgoing.next_id();
+        let holds = match &mut self.holds {
+            Some(count) => {
+                **count += 1;
+                true
+            }
+            None => false,
+        };
+        let origin = Origin { endpoint: self.endpoint, token };
+        self.subscribing.insert(id, Subscribing { origin, holds });
+        id
+    }
+}
+
+impl<T: Transport> State<T> {
+    fn outbox(&mut self, endpoint: usize, now: Instant) -> Outbox<'_> {
+        Outbox {
+            endpoint,
+            now,
+            transport: &mut self.transport,
+            outgoing: &mut self.outgoing,
+            connection: self.connection.as_ref(),
+            subscribing: &mut self.subscribing,
+            filters: &mut self.filters,
+            holds: None,
+        }
+    }
+
+    fn connecting_outbox(&mut self, endpoint: usize, now: Instant) -> Outbox<'_> {
+        Outbox {
+            endpoint,
+            now,
+            transport: &mut self.transport,
+            outgoing: &mut self.outgoing,
+            connection: self.connection.as_ref(),
+            subscribing: &mut self.subscribing,
+            filters: &mut self.filters,
+            holds: Some(&mut self.held_by),
+        }
+    }
+}
+
+impl<T: Transport> Driver<T> {
+    /// Needs a tokio runtime for its timer.
+    pub(crate) fn new(transport: T, seat: LinkSeat) -> Self {
+        let LinkSeat { attach, connected, close, limits } = seat;
+        Self {
+            state: State {
+                transport,
+                outgoing: Outgoing::new(limits),
+                connection: None,
+                subscribing: HashMap::new(),
+                filters: HashMap::new(),
+                held_by: 0,
+            },
+            endpoints: Vec::new(),
+            order: Vec::new(),
+            attach: Some(attach),
+            connected,
+            close: Box::pin(CancellationToken::cancelled_owned(close)),
+            timer: Box::pin(tokio::time::sleep(std::time::Duration::ZERO)),
+        }
+    }
+
+    /// Does everything there is to do. Ready: the connection is closed.
+    pub(crate) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        if self.close.as_mut().poll(cx).is_ready() {
+            self.shut();
+            return Poll::Ready(());
+        }
+        let now = now();
+        self.take_in(cx, now);
+        if self.take_events(cx, now).is_break() {
+            return Poll::Ready(());
+        }
+        self.poll_endpoints(cx, now);
+        self.flush(now);
+        if self.attach.is_none() && self.order.is_empty() {
+            self.shut();
+            return Poll::Ready(());
+        }
+        self.arm(cx);
+        Poll::Pending
+    }
+
+    /// Takes the events that are there, without polling the endpoints' handles. For a host that
+    /// is told of an event in a callback and saves the way through its scheduler.
+    #[cfg_attr(
+        not(feature = "ntex"),
+        expect(dead_code, reason = "the memory link has no callbacks")
+    )]
+    pub(crate) fn pump(&mut self) {
+        let now = now();
+        while let Some(event) = self.state.transport.try_event() {
+            if self.handle(event, now).is_break() {
+                return;
+            }
+        }
+        self.flush(now);
+    }
+
+    fn take_in(&mut self, cx: &mut Context<'_>, now: Instant) {
+        while let Some(attach) = &mut self.attach {
+            match attach.poll_recv(cx) {
+                Poll::Ready(Some(endpoint)) => self.admit(endpoint, now),
+                Poll::Ready(None) => self.attach = None,
+                Poll::Pending => break,
+            }
+        }
+    }
+
+    fn admit(&mut self, mut endpoint: Box<dyn Endpoint>, now: Instant) {
+        let free = self.endpoints.iter().position(Option::is_none);
+        let index = free.unwrap_or(self.endpoints.len());
+        if self.state.connection.is_some() {
+            endpoint.connected(&mut self.state.outbox(index, now));
+        }
+        let before = if endpoint.is_requester() { 0 } else { self.order.len() };
+        self.order.insert(before, index);
+        match free {
+            Some(_) => self.endpoints[index] = Some(endpoint),
+            None => self.endpoints.push(Some(endpoint)),
+        }
+    }
+
+    fn take_events(&mut self, cx: &mut Context<'_>, now: Instant) -> std::ops::ControlFlow<()> {
+        for _ in 0..EVENTS_PER_TURN {
+            match self.state.transport.poll_event(cx) {
+                Poll::Ready(event) => self.handle(event, now)?,
+                Poll::Pending => return std::ops::ControlFlow::Continue(()),
+            }
+        }
+        cx.waker().wake_by_ref();
+        std::ops::ControlFlow::Continue(())
+    }
+
+    fn handle(&mut self, event: Event, now: Instant) -> std::ops::ControlFlow<()> {
+        match event {
+            Event::Message(message, ack) => self.deliver(message, ack, now),
+            Event::Acknowledged(id, reason) => {
+                if let Some((message, origin)) = self.state.outgoing.acknowledged(id) {
+                    self.report(origin, Outcome::Acknowledged(reason), message, now);
+                }
+            }
+            Event::Subscribed(id, reasons) => self.subscribed(id, &reasons, now),
+            Event::Connected(connection) => self.connected(connection, now),
+            Event::Disconnected => self.disconnected(now),
+            Event::Writable => {}
+            Event::Closed => {
+                self.disconnected(now);
+                self.shut();
+                return std::ops::ControlFlow::Break(());
+            }
+        }
+        std::ops::ControlFlow::Continue(())
+    }
+
+    fn deliver(&mut self, mut message: Message, ack: Option<AckId>, now: Instant) {
+        for &index in &self.order {
+            let Some(endpoint) = &mut self.endpoints[index] else { continue };
+            match endpoint.message(message, ack, &mut self.state.outbox(index, now)) {
+                Ok(Verdict::Held) => return,
+                Ok(Verdict::Taken) => {
+                    acknowledge(&mut self.state.transport, ack);
+                    return;
+                }
+                Err(back) => message = back,
+            }
+        }
+        tracing::debug!(topic = %message.topic, "a message that nobody on this link waits for");
+        acknowledge(&mut self.state.transport, ack);
+    }
+
+    fn report(&mut self, origin: Origin, outcome: Outcome, message: Message, now: Instant) {
+        if let Some(Some(endpoint)) = self.endpoints.get_mut(origin.endpoint) {
+            let out = &mut self.state.outbox(origin.endpoint, now);
+            endpoint.outcome(origin.token, outcome, message, out);
+        }
+    }
+
+    fn subscribed(&mut self, id: SendId, reasons: &[ReasonCode], now: Instant) {
+        let Some(Subscribing { origin, holds }) = self.state.subscribing.remove(&id) else {
+            return;
+        };
+        if let Some(Some(endpoint)) = self.endpoints.get_mut(origin.endpoint) {
+            let out = &mut self.state.outbox(origin.endpoint, now);
+            endpoint.subscribed(origin.token, reasons, out);
+        }
+        if holds {
+            self.state.held_by -= 1;
+            self.release();
+        }
+    }
+
+    fn connected(&mut self, connection: Connection, now: Instant) {
+        self.state.outgoing.set_receive_maximum(connection.receive_maximum);
+        self.state.connection = Some(connection);
+        self.state.held_by = 0;
+        for &index in &self.order {
+            if let Some(endpoint) = &mut self.endpoints[index] {
+                endpoint.connected(&mut self.state.connecting_outbox(index, now));
+            }
+        }
+        self.release();
+    }
+
+    /// Lets messages leave once every subscription that was made again is acknowledged.
+    fn release(&mut self) {
+        if self.state.held_by == 0 && self.state.connection.is_some() {
+            self.state.outgoing.open();
+            self.connected.send_replace(true);
+        }
+    }
+
+    fn disconnected(&mut self, now: Instant) {
+        self.connected.send_replace(false);
+        self.state.connection = None;
+        self.state.subscribing.clear();
+        self.state.filters.clear();
+        self.state.held_by = 0;
+        for (message, origin, outcome) in self.state.outgoing.disconnect() {
+            self.report(origin, outcome, message, now);
+        }
+        for &index in &self.order {
+            if let Some(endpoint) = &mut self.endpoints[index] {
+                endpoint.disconnected(&mut self.state.outbox(index, now));
+            }
+        }
+    }
+
+    fn poll_endpoints(&mut self, cx: &mut Context<'_>, now: Instant) {
+        let (endpoints, state) = (&mut self.endpoints, &mut self.state);
+        self.order.retain(|&index| {
+            let Some(endpoint) = &mut endpoints[index] else { return false };
+            let done = endpoint.poll(cx, &mut state.outbox(index, now)).is_ready();
+            if done {
+                endpoints[index] = None;
+            }
+            !done
+        });
+    }
+
+    fn flush(&mut self, now: Instant) {
+        while let Some((origin, error, message)) =
+            self.state.outgoing.flush(&mut self.state.transport)
+        {
+            tracing::debug!(topic = %message.topic, ?error, "a message cannot be sent");
+            let outcome = Outcome::Acknowledged(ReasonCode::PACKET_TOO_LARGE);
+            self.report(origin, outcome, message, now);
+        }
+    }
+
+    fn arm(&mut self, cx: &mut Context<'_>) {
+        let endpoints = self.order.iter().filter_map(|&index| self.endpoints[index].as_ref());
+        let Some(next) = endpoints.filter_map(|endpoint| endpoint.next_deadline()).min() else {
+            return;
+        };
+        let next = tokio::time::Instant::from_std(next);
+        // A timer that is due too early is left alone: it costs one wake-up, where setting it
+        // again for each answer would cost something for each.
+        if self.timer.is_elapsed() || next < self.timer.deadline() {
+            self.timer.as_mut().reset(next);
+        }
+        if self.timer.as_mut().poll(cx).is_ready() {
+            cx.waker().wake_by_ref();
+        }
+    }
+
+    /// Closes the connection and fails what waits on it. Again: nothing.
+    pub(crate) fn shut(&mut self) {
+        self.state.transport.disconnect();
+        self.connected.send_replace(false);
+        self.attach = None;
+        self.order.clear();
+        for endpoint in self.endpoints.drain(..).flatten() {
+            let mut endpoint = endpoint;
+            endpoint.closed();
+        }
+    }
+}
+
+impl<T: Transport> Drop for Driver<T> {
+    /// Whatever ends the host, a panic of it included, nobody is left waiting.
+    fn drop(&mut self) {
+        self.shut();
+    }
+}
+
+fn acknowledge(transport: &mut impl Transport, ack: Option<AckId>) {
+    if let Some(ack) = ack {
+        transport.acknowledge(ack, ReasonCode::SUCCESS);
+    }
+}
+
+/// tokio's clock, which tests can pause.
+fn now() -> Instant {
+    tokio::time::Instant::now().into_std()
+}

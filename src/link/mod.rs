@@ -1,0 +1,277 @@
+//! The boundary to the network: what a connection is, for those who ask and answer over it.
+//!
+//! A [`Link`] is a handle, `Clone + Send + Sync`. Behind it one task or thread owns the connection
+//! and everything that belongs to it: the subscriptions, the in-flight window, the tables of the
+//! requesters and responders that are attached. Handles talk to it through channels.
+//!
+//! | link | made by | runs on |
+//! |---|---|---|
+//! | in-memory | [`memory::pair`], [`memory::Network::link`] | a tokio task |
+//!
+//! # Bounds
+//!
+//! | what | default | when full |
+//! |---|---|---|
+//! | messages waiting to be sent ([`OutgoingLimits`]) | 16,384 messages, 8 MiB | a request fails with [`Overloaded`](crate::RequestError::Overloaded); an answer is dropped and counted |
+//! | QoS 1 messages not acknowledged | the server's Receive Maximum | further ones wait in the queue above |
+//! | endpoints being attached | 64 | attaching waits |
+
+mod driver;
+pub mod memory;
+mod outgoing;
+
+use std::fmt;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Instant;
+
+use tokio::sync::{mpsc, watch};
+use tokio_util::sync::CancellationToken;
+
+pub(crate) use self::driver::{Driver, Outbox};
+pub use self::outgoing::OutgoingLimits;
+pub(crate) use self::outgoing::{PublishError, is_refusal};
+use crate::core::packet::{Message, ReasonCode, Subscription};
+use crate::core::topic::TopicName;
+
+/// Endpoints that wait to be taken in by the connection.
+const ATTACH_QUEUE: usize = 64;
+
+/// A connection: what requesters and responders are built on.
+///
+/// A clone is another handle to the same connection. The connection ends when the last handle is
+/// gone and with it every [`Requester`](crate::Requester) and [`Responder`](crate::Responder) on it.
+#[derive(Clone)]
+pub struct Link {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    client_id: Arc<str>,
+    attach: mpsc::Sender<Box<dyn Endpoint>>,
+    connected: watch::Receiver<bool>,
+    close: CancellationToken,
+    /// Joins what runs the connection, when the last handle goes.
+    _host: Box<dyn Send + Sync>,
+}
+
+impl Link {
+    /// The client identifier, as the server knows it.
+    pub fn client_id(&self) -> &str {
+        &self.shared.client_id
+    }
+
+    /// Whether the connection is up at this moment.
+    pub fn is_connected(&self) -> bool {
+        *self.shared.connected.borrow()
+    }
+
+    /// Resolves when the connection is up and its subscriptions are made.
+    ///
+    /// `false`: the link was closed and will not come up again.
+    ///
+    /// # Cancel safety
+    /// Dropping the future loses nothing.
+    pub async fn connected(&self) -> bool {
+        self.shared.connected.clone().wait_for(|connected| *connected).await.is_ok()
+    }
+
+    /// Resolves when the connection is down, or the link is closed.
+    ///
+    /// # Cancel safety
+    /// Dropping the future loses nothing.
+    pub async fn disconnected(&self) {
+        let _ = self.shared.connected.clone().wait_for(|connected| !*connected).await;
+    }
+
+    /// Closes the connection with a DISCONNECT. Calls in flight fail with
+    /// [`Closed`](crate::RequestError::Closed); responders stop without a grace period.
+    pub fn close(&self) {
+        self.shared.close.cancel();
+    }
+
+    pub(crate) async fn attach(&self, endpoint: Box<dyn Endpoint>) -> Result<(), LinkClosed> {
+        self.shared.attach.send(endpoint).await.map_err(|_| LinkClosed)
+    }
+}
+
+impl fmt::Debug for Link {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Link")
+            .field("client_id", &self.client_id())
+            .field("connected", &self.is_connected())
+            .finish()
+    }
+}
+
+/// The link was closed while an endpoint was being attached.
+#[derive(Debug)]
+pub(crate) struct LinkClosed;
+
+/// The connection's side of a [`Link`]: what a [`Driver`] is made from.
+pub(crate) struct LinkSeat {
+    attach: mpsc::Receiver<Box<dyn Endpoint>>,
+    connected: watch::Sender<bool>,
+    close: CancellationToken,
+    limits: OutgoingLimits,
+}
+
+/// A handle whose host is not known yet, and the seat for whoever drives it.
+pub(crate) struct LinkParts {
+    pub(crate) seat: LinkSeat,
+    attach: mpsc::Sender<Box<dyn Endpoint>>,
+    connected: watch::Receiver<bool>,
+    close: CancellationToken,
+}
+
+impl LinkParts {
+    pub(crate) fn new(limits: OutgoingLimits) -> Self {
+        let (attach, attach_rx) = mpsc::channel(ATTACH_QUEUE);
+        let (connected_tx, connected) = watch::channel(false);
+        let close = CancellationToken::new();
+        let seat =
+            LinkSeat { attach: attach_rx, connected: connected_tx, close: close.clone(), limits };
+        Self { seat, attach, connected, close }
+    }
+
+    /// `host` is dropped with the last handle.
+    pub(crate) fn into_link(
+        self,
+        client_id: Arc<str>,
+        host: Box<dyn Send + Sync>,
+    ) -> (Link, LinkSeat) {
+        let Self { seat, attach, connected, close } = self;
+        let shared = Shared { client_id, attach, connected, close, _host: host };
+        (Link { shared: Arc::new(shared) }, seat)
+    }
+}
+
+/// What an endpoint calls its own messages and subscriptions, to recognise their outcome.
+pub(crate) type Token = (u64, u64);
+
+/// Names a message that arrived at QoS 1 and is not acknowledged yet.
+pub(crate) type AckId = u64;
+
+/// A requester or a responder as the connection sees it: a state machine that the connection's
+/// [`Driver`] calls. It never blocks, and writes through the [`Outbox`].
+pub(crate) trait Endpoint: Send {
+    /// Answers are offered to requesters before responders see them as requests: a responder may
+    /// be subscribed to everything.
+    fn is_requester(&self) -> bool;
+
+    /// The connection is up. Called again after every reconnect; subscribe here. Nothing is
+    /// published before these subscriptions are acknowledged.
+    fn connected(&mut self, out: &mut Outbox<'_>);
+
+    /// The connection is lost; outcomes of everything that was sent have been reported before.
+    fn disconnected(&mut self, out: &mut Outbox<'_>);
+
+    /// A message arrived. Gives it back when it is not for this endpoint.
+    fn message(
+        &mut self,
+        message: Message,
+        ack: Option<AckId>,
+        out: &mut Outbox<'_>,
+    ) -> Result<Verdict, Message>;
+
+    /// What became of a message that this endpoint published.
+    fn outcome(&mut self, token: Token, outcome: Outcome, message: Message, out: &mut Outbox<'_>);
+
+    /// What became of a subscription.
+    fn subscribed(&mut self, token: Token, reasons: &[ReasonCode], out: &mut Outbox<'_>);
+
+    /// Takes commands from the handles and expires what is due. Ready: this endpoint is done and
+    /// is detached.
+    fn poll(&mut self, cx: &mut Context<'_>, out: &mut Outbox<'_>) -> Poll<()>;
+
+    /// When [`poll`](Self::poll) must be called again at the latest.
+    fn next_deadline(&self) -> Option<Instant>;
+
+    /// The link is closed for good: fail everything that waits.
+    fn closed(&mut self);
+}
+
+/// What becomes of a message that an endpoint took.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    /// Acknowledge it now.
+    Taken,
+    /// The endpoint acknowledges it itself, through [`Outbox::acknowledge`].
+    Held,
+}
+
+/// What became of a message that was published.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Outcome {
+    /// The server acknowledged it. Only at QoS 1.
+    Acknowledged(ReasonCode),
+    /// The connection was lost before it was written.
+    NotSent,
+    /// It was written, and the connection was lost before it was acknowledged. Only at QoS 1.
+    Lost,
+}
+
+/// What the endpoint learns about the connection when it comes up.
+#[derive(Debug, Clone)]
+pub(crate) struct Connection {
+    /// The server kept the session: its subscriptions and what it owes us.
+    pub(crate) session_present: bool,
+    /// Under which topic this client's answers go.
+    pub(crate) response_base: TopicName,
+    /// QoS 1 messages that the server takes without acknowledging them.
+    pub(crate) receive_maximum: u16,
+    /// The greatest packet that the server takes, in bytes.
+    pub(crate) maximum_packet_size: Option<u32>,
+}
+
+/// What a connection physically does. Answers come as [`Event`]s.
+pub(crate) trait Transport {
+    /// Writes a message. At QoS 1 an [`Event::Acknowledged`] follows, in order of sending.
+    fn publish(&mut self, message: &Message, id: SendId) -> Result<(), SendError>;
+
+    /// Writes a SUBSCRIBE. An [`Event::Subscribed`] follows.
+    fn subscribe(&mut self, subscriptions: &[Subscription], id: SendId);
+
+    /// Writes an UNSUBSCRIBE. An [`Event::Subscribed`] follows.
+    fn unsubscribe(&mut self, subscriptions: &[Subscription], id: SendId);
+
+    /// Acknowledges a message that arrived.
+    fn acknowledge(&mut self, ack: AckId, reason: ReasonCode);
+
+    /// Whether the write buffer has room; when it has again, an [`Event::Writable`] follows.
+    fn is_writable(&self) -> bool;
+
+    /// The next thing that happened, if anything did.
+    fn try_event(&mut self) -> Option<Event>;
+
+    /// The next thing that happened. Pending: the task of `cx` is woken when there is one.
+    fn poll_event(&mut self, cx: &mut Context<'_>) -> Poll<Event>;
+
+    /// Ends the connection with a DISCONNECT. No event follows.
+    fn disconnect(&mut self);
+}
+
+/// Numbers what is sent, in order.
+pub(crate) type SendId = u64;
+
+/// Why a message could not be written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum SendError {
+    /// It is larger than the server accepts.
+    TooLarge { size: usize, limit: usize },
+    /// The connection is gone; an [`Event::Disconnected`] follows.
+    Disconnected,
+}
+
+/// What happens on a connection.
+#[derive(Debug)]
+pub(crate) enum Event {
+    Connected(Connection),
+    Disconnected,
+    Message(Message, Option<AckId>),
+    Acknowledged(SendId, ReasonCode),
+    Subscribed(SendId, Vec<ReasonCode>),
+    Writable,
+    /// The connection will not come up again.
+    Closed,
+}
