@@ -5,9 +5,11 @@ pub mod dialect;
 pub mod error;
 pub mod link;
 pub mod message;
+pub mod requester;
 mod scope;
 
 pub use error::{ConnectError, Delivery, InvalidRequest, RequestError, ServeError};
 pub use link::Link;
 pub use message::{Extensions, Request, Response, Status};
+pub use requester::Requester;
 pub use scope::{Cancellation, current_deadline};

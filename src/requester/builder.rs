@@ -1,0 +1,118 @@
+//! How a [`Requester`] is configured.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{Semaphore, mpsc, oneshot};
+use tokio_util::sync::PollSemaphore;
+
+use super::endpoint::{Endpoint, Settings};
+use super::stats::Counters;
+use super::{Requester, Shared};
+use crate::dialect::{Dialect, Native};
+use crate::error::ServeError;
+use crate::link::Link;
+
+/// No call waits longer: about 30 years.
+pub(super) const LONGEST: Duration = Duration::from_secs(30 * 365 * 24 * 3600);
+
+/// What becomes of calls in flight when the connection is lost.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum OnDisconnect {
+    /// They fail at once with [`Disconnected`](crate::RequestError::Disconnected), and so do calls
+    /// made before the connection is back. The default: the caller knows best what to do.
+    #[default]
+    FailFast,
+    /// They wait for the connection until their deadline.
+    ///
+    /// With a session that the server kept, what was not acknowledged is sent again with the same
+    /// correlation data, and what was acknowledged goes on waiting. Without it, only requests that
+    /// are declared [`idempotent`](crate::Request::idempotent) are sent again, and the others fail
+    /// with `Disconnected(Unknown)`. What was never sent waits in either case.
+    RideThrough,
+}
+
+/// Configures a [`Requester`].
+#[derive(Debug, Clone)]
+pub struct RequesterBuilder {
+    link: Link,
+    dialect: Arc<dyn Dialect>,
+    max_in_flight: usize,
+    timeout: Option<Duration>,
+    on_disconnect: OnDisconnect,
+}
+
+impl RequesterBuilder {
+    pub(super) fn new(link: Link) -> Self {
+        Self {
+            link,
+            dialect: Arc::new(Native::new()),
+            max_in_flight: 1024,
+            timeout: None,
+            on_disconnect: OnDisconnect::default(),
+        }
+    }
+
+    /// How requests are written on topics. [`Native`] by default.
+    pub fn dialect(mut self, dialect: impl Dialect) -> Self {
+        self.dialect = Arc::new(dialect);
+        self
+    }
+
+    /// How many calls may be in flight at once, at least 1; further ones wait in `poll_ready`.
+    ///
+    /// 1,024 by default: it keeps a fast link busy and bounds the table at well under a megabyte.
+    pub fn max_in_flight(mut self, calls: usize) -> Self {
+        self.max_in_flight = calls.clamp(1, Semaphore::MAX_PERMITS);
+        self
+    }
+
+    /// How long a call waits for its answer when the request does not say.
+    ///
+    /// The dialect's by default; 10 s for the native one.
+    pub fn timeout(mut self, timeout: Duration) -> Self {
+        self.timeout = Some(timeout);
+        self
+    }
+
+    /// What becomes of calls in flight when the connection is lost. Fail fast by default.
+    pub fn on_disconnect(mut self, choice: OnDisconnect) -> Self {
+        self.on_disconnect = choice;
+        self
+    }
+
+    /// Subscribes to the answers and returns when that is acknowledged.
+    ///
+    /// # Errors
+    /// [`ServeError::Subscribe`] when the broker refuses the subscription,
+    /// [`ServeError::Disconnected`] when the connection is lost meanwhile, [`ServeError::Closed`]
+    /// when the link is closed.
+    ///
+    /// # Cancel safety
+    /// Dropping the future undoes everything.
+    pub async fn build(self) -> Result<Requester, ServeError> {
+        let (commands, queue) = mpsc::unbounded_channel();
+        let (ready, is_ready) = oneshot::channel();
+        let counters = Arc::new(Counters::default());
+        let slots = Arc::new(Semaphore::new(self.max_in_flight));
+        let settings = Settings {
+            dialect: Arc::clone(&self.dialect),
+            max_in_flight: self.max_in_flight,
+            on_disconnect: self.on_disconnect,
+        };
+        let endpoint =
+            Endpoint::new(settings, queue, Arc::clone(&counters), Arc::clone(&slots), ready);
+        self.link.attach(Box::new(endpoint)).await.map_err(|_| ServeError::Closed)?;
+        is_ready.await.map_err(|_| ServeError::Closed)??;
+        let shared = Shared {
+            commands,
+            timeout: self.timeout.unwrap_or_else(|| self.dialect.default_timeout()),
+            dialect: self.dialect,
+            counters,
+            slots: Arc::clone(&slots),
+            max_in_flight: self.max_in_flight,
+            link: self.link,
+        };
+        Ok(Requester { shared: Arc::new(shared), slots: PollSemaphore::new(slots), slot: None })
+    }
+}

@@ -1,0 +1,386 @@
+//! The requester's side on the connection: its exchange table, and what happens to it.
+
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Instant;
+
+use bytes::Bytes;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
+
+use super::stats::Counters;
+use super::{Call, Command, OnDisconnect};
+use crate::core::exchange::{Answer, Exchanges, Ticket};
+use crate::core::packet::{Message, ReasonCode, Subscription};
+use crate::core::topic::TopicName;
+use crate::dialect::{Dialect, OutgoingRequest};
+use crate::error::{Delivery, InvalidRequest, RequestError, ServeError};
+use crate::link::{self, AckId, Outbox, Outcome, PublishError, Token, Verdict, is_refusal};
+use crate::message::Response;
+
+pub(super) struct Settings {
+    pub(super) dialect: Arc<dyn Dialect>,
+    pub(super) max_in_flight: usize,
+    pub(super) on_disconnect: OnDisconnect,
+}
+
+pub(super) struct Endpoint {
+    settings: Settings,
+    commands: mpsc::UnboundedReceiver<Command>,
+    exchanges: Exchanges<Waiter>,
+    counters: Arc<Counters>,
+    slots: Arc<Semaphore>,
+    /// Until the first subscription is acknowledged.
+    ready: Option<oneshot::Sender<Result<(), ServeError>>>,
+    /// Where answers go: the last is the present one. Earlier ones are kept while calls that were
+    /// made with them may be in flight.
+    response_topics: Vec<TopicName>,
+    subscribed: Vec<Subscription>,
+    /// The broker refused the subscription, so no answer can come.
+    refused: Option<ReasonCode>,
+    failed: bool,
+}
+
+/// What the subscriptions' outcomes are reported under.
+const SUBSCRIPTION: Token = (0, 0);
+
+/// One call that waits.
+struct Waiter {
+    serial: u64,
+    idempotent: bool,
+    reply: oneshot::Sender<Result<Response, RequestError>>,
+    phase: Phase,
+    /// Freed with the entry, so that slots bound the table.
+    slot: OwnedSemaphorePermit,
+}
+
+impl Waiter {
+    /// Ends the call. Its slot is free before its caller knows.
+    fn settle(self, result: Result<Response, RequestError>) {
+        drop(self.slot);
+        // It fails when the caller has gone, and then nobody is to be told.
+        let _ = self.reply.send(result);
+    }
+}
+
+/// How far a request has come, and the message when it may have to be sent again.
+enum Phase {
+    /// Not on the wire: the connection was lost first.
+    Unsent(Message),
+    /// On the wire, or in the outgoing queue.
+    Sent,
+    /// It was on the wire when the connection was lost.
+    Lost(Message),
+    /// The server has it.
+    Acknowledged(Option<Message>),
+}
+
+impl Endpoint {
+    pub(super) fn new(
+        settings: Settings,
+        commands: mpsc::UnboundedReceiver<Command>,
+        counters: Arc<Counters>,
+        slots: Arc<Semaphore>,
+        ready: oneshot::Sender<Result<(), ServeError>>,
+    ) -> Self {
+        Self {
+            exchanges: Exchanges::with_capacity_limit(settings.max_in_flight),
+            settings,
+            commands,
+            counters,
+            slots,
+            ready: Some(ready),
+            response_topics: Vec::new(),
+            subscribed: Vec::new(),
+            refused: None,
+            failed: false,
+        }
+    }
+
+    fn rides_through(&self) -> bool {
+        self.settings.on_disconnect == OnDisconnect::RideThrough
+    }
+
+    fn call(&mut self, call: Call, out: &mut Outbox<'_>) {
+        let Call { request, id, serial, deadline, reply, slot } = call;
+        let idempotent = request.parts().idempotent;
+        let message = match self.encode(request, &id, deadline, out) {
+            Ok(message) => message,
+            Err(error) => {
+                let _ = reply.send(Err(error));
+                return;
+            }
+        };
+        let waiter = Waiter { serial, idempotent, reply, phase: Phase::Sent, slot };
+        match self.exchanges.start(id, deadline, waiter) {
+            Ok(ticket) => self.send(ticket, message, out),
+            Err(full) => {
+                full.0.settle(Err(RequestError::Overloaded));
+            }
+        }
+    }
+
+    fn encode(
+        &self,
+        request: crate::message::Request,
+        id: &Bytes,
+        deadline: Instant,
+        out: &Outbox<'_>,
+    ) -> Result<Message, RequestError> {
+        if let Some(reason) = self.refused {
+            return Err(RequestError::Rejected(reason));
+        }
+        let disconnected = RequestError::Disconnected(Delivery::NotDelivered);
+        if out.connection().is_none() && !self.rides_through() {
+            return Err(disconnected);
+        }
+        let response_topic = self.response_topics.last().ok_or(disconnected)?;
+        let left = deadline.saturating_duration_since(out.now());
+        if left.is_zero() {
+            return Err(RequestError::Timeout);
+        }
+        let request = OutgoingRequest { request, id, response_topic, left };
+        Ok(self.settings.dialect.encode_request(request)?)
+    }
+
+    /// Publishes the message of an exchange, or keeps it until the connection is back.
+    fn send(&mut self, ticket: Ticket, message: Message, out: &mut Outbox<'_>) {
+        let Some(waiter) = self.exchanges.get_mut(ticket) else { return };
+        if out.connection().is_none() {
+            waiter.phase = Phase::Unsent(message);
+            return;
+        }
+        waiter.phase = Phase::Sent;
+        if let Err((error, _)) = out.publish(message, ticket.into_parts()) {
+            self.fail(
+                ticket,
+                match error {
+                    PublishError::Full => RequestError::Overloaded,
+                    PublishError::TooLarge { size, limit } => {
+                        InvalidRequest::TooLarge { size, limit }.into()
+                    }
+                },
+            );
+        }
+    }
+
+    fn cancel(&mut self, id: &[u8], serial: u64) {
+        self.exchanges.cancel_where(id, |waiter| waiter.serial == serial);
+    }
+
+    fn fail(&mut self, ticket: Ticket, error: RequestError) {
+        if let Some(waiter) = self.exchanges.cancel(ticket) {
+            waiter.settle(Err(error));
+        }
+    }
+
+    fn fail_all(&mut self, error: &RequestError) {
+        for waiter in self.exchanges.drain() {
+            waiter.settle(Err(error.clone()));
+        }
+    }
+
+    /// After a reconnect: send again what may be, and fail what may not.
+    fn resume(&mut self, session_present: bool, out: &mut Outbox<'_>) {
+        let tickets: Vec<Ticket> = self.exchanges.tickets().collect();
+        for ticket in tickets {
+            let Some(waiter) = self.exchanges.get_mut(ticket) else { continue };
+            let safe = session_present || waiter.idempotent;
+            match std::mem::replace(&mut waiter.phase, Phase::Sent) {
+                Phase::Unsent(message) => self.send_again(ticket, message, out),
+                Phase::Lost(message) if safe => self.send_again(ticket, message, out),
+                Phase::Acknowledged(Some(message)) if !session_present && safe => {
+                    self.send_again(ticket, message, out);
+                }
+                phase @ (Phase::Sent | Phase::Acknowledged(_)) if session_present => {
+                    waiter.phase = phase;
+                }
+                _ => self.fail(ticket, RequestError::Disconnected(Delivery::Unknown)),
+            }
+        }
+    }
+
+    fn send_again(&mut self, ticket: Ticket, mut message: Message, out: &mut Outbox<'_>) {
+        let Some(deadline) = self.exchanges.deadline(ticket) else { return };
+        let left = deadline.saturating_duration_since(out.now());
+        self.settings.dialect.restamp(&mut message, left);
+        self.send(ticket, message, out);
+    }
+
+    /// The topic for answers on this connection: the server's or the usual one, with a level more
+    /// for every requester but the first, so that one rule of a broker covers them all.
+    fn response_topic(base: &TopicName, endpoint: usize) -> Result<TopicName, ServeError> {
+        if endpoint == 0 {
+            return Ok(base.clone());
+        }
+        TopicName::new(format!("{base}/{endpoint}")).map_err(|error| {
+            ServeError::Configuration(format!("the response topic: {error}").into())
+        })
+    }
+
+    fn subscribe(&mut self, out: &mut Outbox<'_>) {
+        let dialect = &self.settings.dialect;
+        self.subscribed.clear();
+        for topic in &self.response_topics {
+            let subscription = dialect.response_subscription(topic);
+            if !self.subscribed.contains(&subscription) {
+                self.subscribed.push(subscription);
+            }
+        }
+        out.subscribe(&self.subscribed, SUBSCRIPTION);
+    }
+
+    /// An answer that nobody waits for. Where the subscription is wider than this requester's own
+    /// topic, it may be for somebody else on the link.
+    fn unasked(&mut self, id: &[u8], message: Message) -> Result<Verdict, Message> {
+        match self.exchanges.complete(id) {
+            Answer::Late => self.counters.late.increment(),
+            Answer::Duplicate => self.counters.duplicate.increment(),
+            _ if self.subscribed.iter().any(|s| !s.filter.is_exact()) => return Err(message),
+            _ => self.counters.unknown.increment(),
+        }
+        Ok(Verdict::Taken)
+    }
+
+    fn settle(&mut self, result: Result<(), ServeError>) {
+        self.failed |= result.is_err();
+        if let Some(ready) = self.ready.take() {
+            let _ = ready.send(result);
+        }
+    }
+}
+
+impl link::Endpoint for Endpoint {
+    fn is_requester(&self) -> bool {
+        true
+    }
+
+    fn connected(&mut self, out: &mut Outbox<'_>) {
+        let Some(connection) = out.connection() else { return };
+        let session_present = connection.session_present;
+        let topic = match Self::response_topic(&connection.response_base, out.endpoint()) {
+            Ok(topic) => topic,
+            Err(error) => return self.settle(Err(error)),
+        };
+        self.refused = None;
+        if self.exchanges.is_empty() {
+            self.response_topics.clear();
+        }
+        self.response_topics.retain(|earlier| *earlier != topic);
+        self.response_topics.push(topic);
+        self.subscribe(out);
+        self.resume(session_present, out);
+    }
+
+    fn disconnected(&mut self, _: &mut Outbox<'_>) {
+        if self.ready.is_some() {
+            self.settle(Err(ServeError::Disconnected));
+        }
+        if !self.rides_through() {
+            self.fail_all(&RequestError::Disconnected(Delivery::Unknown));
+        }
+    }
+
+    fn message(
+        &mut self,
+        message: Message,
+        _: Option<AckId>,
+        _: &mut Outbox<'_>,
+    ) -> Result<Verdict, Message> {
+        let dialect = &self.settings.dialect;
+        let topics = &mut self.response_topics.iter();
+        let Some(id) = topics.find_map(|topic| dialect.response_id(&message, topic)) else {
+            return Err(message);
+        };
+        if !self.exchanges.contains(&id) {
+            return self.unasked(&id, message);
+        }
+        let Ok(response) = self.settings.dialect.decode_response(message) else {
+            self.counters.malformed.increment();
+            return Ok(Verdict::Taken);
+        };
+        if let Answer::Completed(waiters) = self.exchanges.complete(&id) {
+            for waiter in waiters {
+                self.counters.answered.increment();
+                waiter.settle(Ok(response.clone()));
+            }
+        }
+        Ok(Verdict::Taken)
+    }
+
+    fn outcome(&mut self, token: Token, outcome: Outcome, message: Message, _: &mut Outbox<'_>) {
+        let ticket = Ticket::from_parts(token);
+        let rides_through = self.rides_through();
+        let Some(waiter) = self.exchanges.get_mut(ticket) else { return };
+        let phase = match outcome {
+            Outcome::Acknowledged(ReasonCode::NO_MATCHING_SUBSCRIBERS) => {
+                return self.fail(ticket, RequestError::NoResponder);
+            }
+            Outcome::Acknowledged(reason) if is_refusal(reason) => {
+                return self.fail(ticket, RequestError::Rejected(reason));
+            }
+            Outcome::NotSent if !rides_through => {
+                return self.fail(ticket, RequestError::Disconnected(Delivery::NotDelivered));
+            }
+            Outcome::Lost if !rides_through => {
+                return self.fail(ticket, RequestError::Disconnected(Delivery::Unknown));
+            }
+            Outcome::Acknowledged(_) => {
+                Phase::Acknowledged((rides_through && waiter.idempotent).then_some(message))
+            }
+            Outcome::NotSent => Phase::Unsent(message),
+            Outcome::Lost => Phase::Lost(message),
+        };
+        waiter.phase = phase;
+    }
+
+    fn subscribed(&mut self, _: Token, reasons: &[ReasonCode], _: &mut Outbox<'_>) {
+        let refusal = reasons.iter().zip(&self.subscribed).find(|(reason, _)| reason.is_error());
+        match refusal {
+            None => self.settle(Ok(())),
+            Some((&reason, subscription)) => {
+                let filter = subscription.filter.clone();
+                self.refused = Some(reason);
+                self.fail_all(&RequestError::Rejected(reason));
+                if self.ready.is_some() {
+                    self.settle(Err(ServeError::Subscribe { filter, reason }));
+                }
+            }
+        }
+    }
+
+    fn poll(&mut self, cx: &mut Context<'_>, out: &mut Outbox<'_>) -> Poll<()> {
+        let abandoned = loop {
+            match self.commands.poll_recv(cx) {
+                Poll::Ready(Some(Command::Call(call))) => self.call(call, out),
+                Poll::Ready(Some(Command::Cancel { id, serial })) => self.cancel(&id, serial),
+                Poll::Ready(None) => break true,
+                Poll::Pending => break false,
+            }
+        };
+        while let Some(waiter) = self.exchanges.pop_expired(out.now()) {
+            waiter.settle(Err(RequestError::Timeout));
+        }
+        if abandoned || self.failed {
+            out.unsubscribe(&self.subscribed, SUBSCRIPTION);
+            self.fail_all(&RequestError::Closed);
+            return Poll::Ready(());
+        }
+        Poll::Pending
+    }
+
+    fn next_deadline(&self) -> Option<Instant> {
+        self.exchanges.next_deadline()
+    }
+
+    fn closed(&mut self) {
+        self.slots.close();
+        self.settle(Err(ServeError::Closed));
+        self.fail_all(&RequestError::Closed);
+        self.commands.close();
+        while let Ok(command) = self.commands.try_recv() {
+            if let Command::Call(call) = command {
+                let _ = call.reply.send(Err(RequestError::Closed));
+            }
+        }
+    }
+}

@@ -1,0 +1,63 @@
+//! What a requester counts.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// What a [`Requester`](super::Requester) has seen so far.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub struct RequesterStats {
+    /// Calls that have a slot and no outcome yet.
+    pub in_flight: usize,
+    /// Calls that got a response.
+    pub answered: u64,
+    /// Answers that came after their call had timed out or was given up.
+    pub late: u64,
+    /// Answers to calls that were answered already.
+    pub duplicate: u64,
+    /// Answers to nothing that this requester asked.
+    pub unknown: u64,
+    /// Answers that the dialect could not read.
+    pub malformed: u64,
+}
+
+/// Written by the connection, read by anyone.
+#[derive(Debug, Default)]
+pub(super) struct Counters {
+    serial: AtomicU64,
+    pub(super) answered: Counter,
+    pub(super) late: Counter,
+    pub(super) duplicate: Counter,
+    pub(super) unknown: Counter,
+    pub(super) malformed: Counter,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Counter(AtomicU64);
+
+impl Counter {
+    pub(super) fn increment(&self) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn get(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+impl Counters {
+    /// Tells the waiters of one exchange apart.
+    pub(super) fn next_serial(&self) -> u64 {
+        self.serial.fetch_add(1, Ordering::Relaxed)
+    }
+
+    pub(super) fn read(&self, in_flight: usize) -> RequesterStats {
+        RequesterStats {
+            in_flight,
+            answered: self.answered.get(),
+            late: self.late.get(),
+            duplicate: self.duplicate.get(),
+            unknown: self.unknown.get(),
+            malformed: self.malformed.get(),
+        }
+    }
+}
