@@ -6,10 +6,12 @@ pub mod error;
 pub mod link;
 pub mod message;
 pub mod requester;
+pub mod responder;
 mod scope;
 
 pub use error::{ConnectError, Delivery, InvalidRequest, RequestError, ServeError};
 pub use link::Link;
 pub use message::{Extensions, Request, Response, Status};
 pub use requester::Requester;
+pub use responder::{Responder, Router};
 pub use scope::{Cancellation, current_deadline};

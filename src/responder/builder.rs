@@ -1,0 +1,200 @@
+//! How a [`Responder`] is configured.
+
+use std::convert::Infallible;
+use std::fmt;
+use std::sync::Arc;
+
+use tokio::runtime::Handle;
+use tokio::sync::{Semaphore, mpsc, oneshot};
+use tower::Service;
+
+use super::endpoint::{Endpoint, Settings};
+use super::stats::Counters;
+use super::{Responder, Router};
+use crate::core::packet::Subscription;
+use crate::core::topic::{TopicFilter, TopicName};
+use crate::dialect::{Dialect, Native};
+use crate::error::{RouteError, ServeError};
+use crate::link::Link;
+use crate::message::{Parts, Request, Response};
+
+/// When a request that came at QoS 1 is acknowledged to the server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Acknowledge {
+    /// When it has arrived. The default: handlers never hold up what else arrives, and a handler
+    /// may make calls over the same link.
+    #[default]
+    OnReceipt,
+    /// When its answer is sent. A request whose responder dies is delivered again, to another
+    /// responder of the share name or after the reconnect, so it may be executed twice.
+    ///
+    /// Requests being handled fill the window that the client announced as its Receive Maximum.
+    /// When it is full nothing else arrives, not even answers: a handler that makes calls needs a
+    /// second link for them, or it waits for itself.
+    AfterAnswer,
+}
+
+pub(super) type Allowed = Arc<dyn Fn(&TopicName, &Parts) -> bool + Send + Sync>;
+
+/// Configures a [`Responder`].
+#[derive(Clone)]
+pub struct ResponderBuilder {
+    link: Link,
+    dialects: Vec<Arc<dyn Dialect>>,
+    share: Option<String>,
+    concurrency: usize,
+    acknowledge: Acknowledge,
+    allowed: Option<Allowed>,
+}
+
+impl ResponderBuilder {
+    pub(super) fn new(link: Link) -> Self {
+        Self {
+            link,
+            dialects: Vec::new(),
+            share: None,
+            concurrency: 256,
+            acknowledge: Acknowledge::default(),
+            allowed: None,
+        }
+    }
+
+    /// Answers requests in this dialect. Call it again to serve several at once; never called, it
+    /// is [`Native`].
+    pub fn dialect(mut self, dialect: impl Dialect) -> Self {
+        self.dialects.push(Arc::new(dialect));
+        self
+    }
+
+    /// Shares the requests with every other responder that subscribes under this name: each goes to
+    /// one of them (`$share/{name}/…`, MQTT 5 §4.8.2).
+    pub fn share(mut self, name: impl Into<String>) -> Self {
+        self.share = Some(name.into());
+        self
+    }
+
+    /// How many requests are handled at once, at least 1; further ones are answered with 503.
+    ///
+    /// 256 by default: enough to keep a few processors busy with handlers that wait for something.
+    pub fn concurrency(mut self, requests: usize) -> Self {
+        self.concurrency = requests.clamp(1, Semaphore::MAX_PERMITS);
+        self
+    }
+
+    /// When a request is acknowledged to the server. On receipt by default.
+    pub fn acknowledge(mut self, when: Acknowledge) -> Self {
+        self.acknowledge = when;
+        self
+    }
+
+    /// Allows only the response topics for which `allow` says so; it sees the request's parts, and
+    /// so who sent it.
+    ///
+    /// In any case a response topic has no wildcards, is not one of the responder's own routes (an
+    /// endless loop), and starts with `$` only where the dialect owns such topics.
+    pub fn allow_response_topic(
+        mut self,
+        allow: impl Fn(&TopicName, &Parts) -> bool + Send + Sync + 'static,
+    ) -> Self {
+        self.allowed = Some(Arc::new(allow));
+        self
+    }
+
+    /// Subscribes to the router's routes and answers with its handlers. Returns when the
+    /// subscriptions are acknowledged; the handlers run on the tokio runtime of this call.
+    ///
+    /// # Errors
+    /// [`ServeError::Routes`] with everything that is wrong with the routes;
+    /// [`ServeError::Configuration`] when the share name is not one; [`ServeError::Subscribe`] when
+    /// the broker refuses a subscription; [`ServeError::Disconnected`] when the connection is lost
+    /// meanwhile; [`ServeError::Closed`] when the link is closed.
+    ///
+    /// # Cancel safety
+    /// Dropping the future undoes everything.
+    ///
+    /// # Panics
+    /// Outside a tokio runtime.
+    pub async fn serve(self, router: Router) -> Result<Responder, ServeError> {
+        let filters = router.filters().map_err(ServeError::Routes)?;
+        self.serve_service(filters, router).await
+    }
+
+    /// As [`serve`](Self::serve), with any service for the requests that match `filters`.
+    ///
+    /// # Errors
+    /// As [`serve`](Self::serve).
+    ///
+    /// # Cancel safety
+    /// Dropping the future undoes everything.
+    ///
+    /// # Panics
+    /// Outside a tokio runtime.
+    pub async fn serve_service<S>(
+        mut self,
+        filters: impl IntoIterator<Item = TopicFilter>,
+        service: S,
+    ) -> Result<Responder, ServeError>
+    where
+        S: Service<Request, Response = Response, Error = Infallible> + Clone + Send + 'static,
+        S::Future: Send,
+    {
+        if self.dialects.is_empty() {
+            self.dialects.push(Arc::new(Native::new()));
+        }
+        let subscriptions = self.subscriptions(filters)?;
+        let (commands, queue) = mpsc::unbounded_channel();
+        let (ready, is_ready) = oneshot::channel();
+        let counters = Arc::new(Counters::default());
+        let settings = Settings {
+            dialects: self.dialects,
+            subscriptions,
+            acknowledge: self.acknowledge,
+            allowed: self.allowed,
+            slots: Arc::new(Semaphore::new(self.concurrency)),
+            runtime: Handle::current(),
+            counters: Arc::clone(&counters),
+        };
+        let endpoint = Endpoint::new(settings, service, commands.clone(), queue, ready);
+        let responder = Responder { link: self.link, commands, counters };
+        responder.link.attach(Box::new(endpoint)).await.map_err(|_| ServeError::Closed)?;
+        is_ready.await.map_err(|_| ServeError::Closed)??;
+        Ok(responder)
+    }
+
+    /// What to subscribe to, with the number of the dialect that it is for.
+    fn subscriptions(
+        &self,
+        filters: impl IntoIterator<Item = TopicFilter>,
+    ) -> Result<Vec<(Subscription, usize)>, ServeError> {
+        let mut subscriptions = Vec::new();
+        for filter in filters {
+            for (number, dialect) in self.dialects.iter().enumerate() {
+                let mut subscription = dialect.request_subscription(&filter);
+                if let Some(name) = &self.share {
+                    subscription.filter = subscription.filter.shared(name).map_err(|error| {
+                        ServeError::Configuration(format!("share name {name:?}: {error}").into())
+                    })?;
+                    // [MQTT-3.8.3-4]
+                    subscription.no_local = false;
+                }
+                subscriptions.push((subscription, number));
+            }
+        }
+        if subscriptions.is_empty() {
+            return Err(ServeError::Routes(vec![RouteError::Empty]));
+        }
+        Ok(subscriptions)
+    }
+}
+
+impl fmt::Debug for ResponderBuilder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ResponderBuilder")
+            .field("link", &self.link)
+            .field("dialects", &self.dialects)
+            .field("share", &self.share)
+            .field("concurrency", &self.concurrency)
+            .field("acknowledge", &self.acknowledge)
+            .finish_non_exhaustive()
+    }
+}

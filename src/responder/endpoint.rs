@@ -1,0 +1,456 @@
+//! The responder's side on the connection: what it takes, what it refuses, and how it stops.
+
+use std::collections::HashMap;
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+use tokio::runtime::Handle;
+use tokio::sync::{Semaphore, mpsc, oneshot};
+use tokio::task::AbortHandle;
+use tower::Service;
+
+use super::builder::{Acknowledge, Allowed};
+use super::stats::Counters;
+use super::task::{self, Answerer, Command, Exchange};
+use crate::core::index::TopicIndex;
+use crate::core::packet::{Message, ReasonCode, Subscription};
+use crate::dialect::{Dialect, IncomingRequest, Malformed, ReplyTo};
+use crate::error::ServeError;
+use crate::link::{self, AckId, Outbox, Outcome, Token, Verdict, is_refusal};
+use crate::message::{Parts, Request, Response, Status};
+
+/// How long a stopping responder waits for its last answers to be acknowledged, at least.
+const SETTLE: Duration = Duration::from_secs(1);
+
+pub(super) struct Settings {
+    pub(super) dialects: Vec<Arc<dyn Dialect>>,
+    /// With the number of the dialect that each is for.
+    pub(super) subscriptions: Vec<(Subscription, usize)>,
+    pub(super) acknowledge: Acknowledge,
+    pub(super) allowed: Option<Allowed>,
+    pub(super) slots: Arc<Semaphore>,
+    pub(super) runtime: Handle,
+    pub(super) counters: Arc<Counters>,
+}
+
+pub(super) struct Endpoint<S> {
+    settings: Settings,
+    service: S,
+    /// For the tasks.
+    commands: mpsc::UnboundedSender<Command>,
+    queue: mpsc::UnboundedReceiver<Command>,
+    /// Which dialect a topic belongs to.
+    routes: TopicIndex<usize>,
+    subscriptions: Vec<Subscription>,
+    ready: Option<oneshot::Sender<Result<(), ServeError>>>,
+    tasks: HashMap<u64, AbortHandle>,
+    next_serial: u64,
+    /// Answers that were not acknowledged when the connection was lost, by the number of their
+    /// request; sent again when it is back. Never more than the outgoing queue and window held.
+    unsent: Vec<(Message, Token)>,
+    /// Until when the answers that are in flight are worth sending again.
+    deadlines: HashMap<Token, Instant>,
+    stage: Stage,
+}
+
+/// How far the responder has come.
+enum Stage {
+    Serving,
+    /// Waits for the broker's acknowledgement that nothing more will come.
+    Unsubscribing(Stop),
+    /// Waits for the handlers.
+    Draining(Stop),
+    /// Waits for the answers to be acknowledged.
+    Settling(Stop),
+    Failed,
+}
+
+/// The next thing that happens to a responder that is stopping, unless it is done earlier.
+struct Stop {
+    deadline: Instant,
+    done: Option<oneshot::Sender<()>>,
+}
+
+impl<S> Endpoint<S>
+where
+    S: Service<Request, Response = Response, Error = Infallible> + Clone + Send + 'static,
+    S::Future: Send,
+{
+    pub(super) fn new(
+        settings: Settings,
+        service: S,
+        commands: mpsc::UnboundedSender<Command>,
+        queue: mpsc::UnboundedReceiver<Command>,
+        ready: oneshot::Sender<Result<(), ServeError>>,
+    ) -> Self {
+        let mut routes = TopicIndex::new();
+        for (subscription, dialect) in &settings.subscriptions {
+            routes.insert(&subscription.filter, *dialect);
+        }
+        let subscriptions = settings.subscriptions.iter().map(|(s, _)| s.clone()).collect();
+        Self {
+            settings,
+            service,
+            commands,
+            queue,
+            routes,
+            subscriptions,
+            ready: Some(ready),
+            tasks: HashMap::new(),
+            next_serial: 0,
+            unsent: Vec::new(),
+            deadlines: HashMap::new(),
+            stage: Stage::Serving,
+        }
+    }
+
+    fn counters(&self) -> &Counters {
+        &self.settings.counters
+    }
+
+    /// Which dialect a message on this topic is read with.
+    fn dialect_of(&self, topic: &str) -> Option<usize> {
+        let mut found = None;
+        self.routes.find_all(topic, |dialect| {
+            found = Some(found.map_or(*dialect, |first: usize| first.min(*dialect)));
+        });
+        found
+    }
+
+    /// Reads a request and starts its task. What cannot be answered is counted; what is refused is
+    /// answered at once.
+    fn request(
+        &mut self,
+        message: Message,
+        dialect: usize,
+        ack: Option<AckId>,
+        out: &mut Outbox<'_>,
+    ) -> Verdict {
+        let incoming = match self.settings.dialects[dialect].decode_request(message) {
+            Ok(incoming) => incoming,
+            Err(malformed) => return self.malformed(malformed, dialect, out),
+        };
+        let IncomingRequest { mut request, reply_to, left } = incoming;
+        if !self.may_answer(&reply_to, request.parts(), dialect) {
+            tracing::debug!(topic = %request.topic(), response_topic = %reply_to.topic(), "response topic not allowed");
+            self.counters().forbidden.increment();
+            return Verdict::Taken;
+        }
+        if left.is_some_and(|left| left.is_zero()) {
+            self.counters().expired.increment();
+            return Verdict::Taken;
+        }
+        let deadline = left.and_then(|left| out.now().checked_add(left));
+        request.parts_mut().deadline = deadline;
+        let Ok(slot) = Arc::clone(&self.settings.slots).try_acquire_owned() else {
+            self.counters().overloaded.increment();
+            let status = Status::UNAVAILABLE.with_message("all of the responder's slots are taken");
+            self.answer_now(dialect, &reply_to, status, deadline, out);
+            return Verdict::Taken;
+        };
+        let held = self.settings.acknowledge == Acknowledge::AfterAnswer && ack.is_some();
+        let ack = ack.filter(|_| held);
+        self.start(
+            request,
+            Exchange { serial: 0, dialect, reply_to, deadline, ack, slot: Some(slot) },
+        );
+        if held { Verdict::Held } else { Verdict::Taken }
+    }
+
+    fn malformed(&mut self, malformed: Malformed, dialect: usize, out: &mut Outbox<'_>) -> Verdict {
+        self.counters().malformed.increment();
+        let (what, reply_to) = malformed.into_parts();
+        tracing::debug!(what, "not a request");
+        if let Some(reply_to) = reply_to
+            && self.may_answer_to(&reply_to, dialect)
+        {
+            self.answer_now(dialect, &reply_to, Status::BAD_REQUEST.with_message(what), None, out);
+        }
+        Verdict::Taken
+    }
+
+    fn may_answer(&self, reply_to: &ReplyTo, parts: &Parts, dialect: usize) -> bool {
+        let allowed = self.settings.allowed.as_ref();
+        self.may_answer_to(reply_to, dialect)
+            && allowed.is_none_or(|allow| allow(reply_to.topic(), parts))
+    }
+
+    fn may_answer_to(&self, reply_to: &ReplyTo, dialect: usize) -> bool {
+        let dialect = &self.settings.dialects[dialect];
+        let topic = reply_to.topic();
+        let loops =
+            !dialect.answers_on_request_topic() && self.dialect_of(topic.as_str()).is_some();
+        let reserved = topic.is_reserved() && !dialect.owns_reserved_topics();
+        !loops && !reserved
+    }
+
+    fn start(&mut self, request: Request, mut exchange: Exchange) {
+        self.next_serial += 1;
+        exchange.serial = self.next_serial;
+        let deadline = exchange.deadline;
+        let answerer = Answerer::new(exchange, self.commands.clone());
+        let task = task::run(self.service.clone(), request, deadline, answerer);
+        self.settings.counters.in_flight.fetch_add(1, Ordering::Relaxed);
+        self.counters().received.increment();
+        let task = self.settings.runtime.spawn(task);
+        self.tasks.insert(self.next_serial, task.abort_handle());
+    }
+
+    /// Answers without having run the service.
+    fn answer_now(
+        &mut self,
+        dialect: usize,
+        reply_to: &ReplyTo,
+        status: Status,
+        deadline: Option<Instant>,
+        out: &mut Outbox<'_>,
+    ) {
+        self.next_serial += 1;
+        let serial = self.next_serial;
+        self.answer(serial, dialect, reply_to, Response::error(status), deadline, out);
+    }
+
+    fn done(&mut self, exchange: Exchange, outcome: task::Outcome, out: &mut Outbox<'_>) {
+        let Exchange { serial, dialect, reply_to, deadline, ack, slot: _slot } = exchange;
+        self.tasks.remove(&serial);
+        self.settings.counters.in_flight.fetch_sub(1, Ordering::Relaxed);
+        match outcome {
+            task::Outcome::Panicked => {
+                tracing::error!(response_topic = %reply_to.topic(), "a handler panicked");
+                self.counters().panicked.increment();
+            }
+            task::Outcome::Expired => self.counters().expired.increment(),
+            task::Outcome::Answered(_) | task::Outcome::Stopped => {}
+        }
+        if let Some(response) = outcome.into_response() {
+            self.answer(serial, dialect, &reply_to, response, deadline, out);
+        }
+        if let Some(ack) = ack {
+            out.acknowledge(ack, ReasonCode::SUCCESS);
+        }
+    }
+
+    fn answer(
+        &mut self,
+        serial: u64,
+        dialect: usize,
+        reply_to: &ReplyTo,
+        response: Response,
+        deadline: Option<Instant>,
+        out: &mut Outbox<'_>,
+    ) {
+        let token = (1, serial);
+        let left = deadline.map(|deadline| deadline.saturating_duration_since(out.now()));
+        if left.is_some_and(|left| left.is_zero()) {
+            self.counters().expired.increment();
+            return;
+        }
+        match self.settings.dialects[dialect].encode_response(reply_to, response, left) {
+            Ok(message) => {
+                self.counters().answered.increment();
+                if let Some(deadline) = deadline {
+                    self.deadlines.insert(token, deadline);
+                }
+                self.publish(message, token, out);
+            }
+            Err(malformed) => {
+                tracing::debug!(%malformed, "the dialect cannot carry an answer");
+                self.counters().undelivered.increment();
+            }
+        }
+    }
+
+    fn publish(&mut self, message: Message, token: Token, out: &mut Outbox<'_>) {
+        if out.connection().is_none() {
+            self.unsent.push((message, token));
+            return;
+        }
+        let at_most_once = message.qos == crate::core::packet::Qos::AtMostOnce;
+        if let Err((error, message)) = out.publish(message, token) {
+            tracing::debug!(topic = %message.topic, ?error, "an answer cannot be sent");
+            self.counters().undelivered.increment();
+            self.deadlines.remove(&token);
+        } else if at_most_once {
+            self.deadlines.remove(&token);
+        }
+    }
+
+    fn settle(&mut self, result: Result<(), ServeError>) {
+        if result.is_err() {
+            self.stage = Stage::Failed;
+        }
+        if let Some(ready) = self.ready.take() {
+            let _ = ready.send(result);
+        }
+    }
+
+    fn shutdown(
+        &mut self,
+        grace: Duration,
+        done: Option<oneshot::Sender<()>>,
+        out: &mut Outbox<'_>,
+    ) {
+        if !matches!(self.stage, Stage::Serving) {
+            return;
+        }
+        let stop = Stop { deadline: out.now() + grace.min(Duration::from_secs(86_400)), done };
+        let waits = out.unsubscribe(&self.subscriptions, UNSUBSCRIBE);
+        self.stage = if waits { Stage::Unsubscribing(stop) } else { Stage::Draining(stop) };
+    }
+
+    /// Nothing more will come.
+    fn unsubscribed(&mut self) {
+        self.stage = match std::mem::replace(&mut self.stage, Stage::Failed) {
+            Stage::Unsubscribing(stop) => Stage::Draining(stop),
+            stage => stage,
+        };
+    }
+
+    /// Takes the steps of stopping that can be taken. `true`: it has stopped.
+    fn advance(&mut self, out: &mut Outbox<'_>) -> bool {
+        let now = out.now();
+        loop {
+            match std::mem::replace(&mut self.stage, Stage::Failed) {
+                Stage::Serving => {
+                    self.stage = Stage::Serving;
+                    return false;
+                }
+                Stage::Unsubscribing(stop) if now < stop.deadline => {
+                    self.stage = Stage::Unsubscribing(stop);
+                    return false;
+                }
+                Stage::Unsubscribing(stop) => self.stage = Stage::Draining(stop),
+                Stage::Draining(stop) if self.tasks.is_empty() => {
+                    let deadline = stop.deadline.max(now + SETTLE);
+                    self.stage = Stage::Settling(Stop { deadline, ..stop });
+                }
+                Stage::Draining(mut stop) => {
+                    if now >= stop.deadline {
+                        self.tasks.values().for_each(AbortHandle::abort);
+                        stop.deadline = now + SETTLE;
+                    }
+                    self.stage = Stage::Draining(stop);
+                    return false;
+                }
+                Stage::Settling(stop) if out.is_unsettled() && now < stop.deadline => {
+                    self.stage = Stage::Settling(stop);
+                    return false;
+                }
+                Stage::Settling(stop) => {
+                    if let Some(done) = stop.done {
+                        let _ = done.send(());
+                    }
+                    return true;
+                }
+                Stage::Failed => return true,
+            }
+        }
+    }
+}
+
+/// What the outcomes of the subscriptions and of their end are reported under. Answers go by
+/// `(1, serial of their request)`.
+const SUBSCRIBE: Token = (0, 0);
+const UNSUBSCRIBE: Token = (0, 1);
+
+impl<S> link::Endpoint for Endpoint<S>
+where
+    S: Service<Request, Response = Response, Error = Infallible> + Clone + Send + 'static,
+    S::Future: Send,
+{
+    fn is_requester(&self) -> bool {
+        false
+    }
+
+    fn connected(&mut self, out: &mut Outbox<'_>) {
+        if matches!(self.stage, Stage::Serving) {
+            out.subscribe(&self.subscriptions, SUBSCRIBE);
+        }
+        for (message, token) in std::mem::take(&mut self.unsent) {
+            if self.deadlines.get(&token).is_none_or(|deadline| *deadline > out.now()) {
+                self.publish(message, token, out);
+            } else {
+                self.deadlines.remove(&token);
+                self.counters().expired.increment();
+            }
+        }
+    }
+
+    fn disconnected(&mut self, _: &mut Outbox<'_>) {
+        if self.ready.is_some() {
+            self.settle(Err(ServeError::Disconnected));
+        }
+        self.unsubscribed();
+    }
+
+    fn message(
+        &mut self,
+        message: Message,
+        ack: Option<AckId>,
+        out: &mut Outbox<'_>,
+    ) -> Result<Verdict, Message> {
+        match self.dialect_of(message.topic.as_str()) {
+            Some(dialect) => Ok(self.request(message, dialect, ack, out)),
+            None => Err(message),
+        }
+    }
+
+    fn outcome(&mut self, token: Token, outcome: Outcome, message: Message, _: &mut Outbox<'_>) {
+        match outcome {
+            Outcome::Acknowledged(reason) => {
+                self.deadlines.remove(&token);
+                if is_refusal(reason) {
+                    tracing::debug!(topic = %message.topic, %reason, "an answer was not delivered");
+                    self.counters().undelivered.increment();
+                }
+            }
+            Outcome::NotSent | Outcome::Lost => self.unsent.push((message, token)),
+        }
+    }
+
+    fn subscribed(&mut self, token: Token, reasons: &[ReasonCode], _: &mut Outbox<'_>) {
+        if token == UNSUBSCRIBE {
+            self.unsubscribed();
+            return;
+        }
+        let refusal = reasons.iter().zip(&self.subscriptions).find(|(reason, _)| reason.is_error());
+        match refusal {
+            None => self.settle(Ok(())),
+            Some((&reason, Subscription { filter, .. })) => {
+                tracing::error!(%filter, %reason, "the broker refused a subscription");
+                let filter = filter.clone();
+                if self.ready.is_some() {
+                    self.settle(Err(ServeError::Subscribe { filter, reason }));
+                }
+            }
+        }
+    }
+
+    fn poll(&mut self, cx: &mut Context<'_>, out: &mut Outbox<'_>) -> Poll<()> {
+        while let Poll::Ready(Some(command)) = self.queue.poll_recv(cx) {
+            match command {
+                Command::Done(exchange, outcome) => self.done(exchange, outcome, out),
+                Command::Shutdown { grace, done } => self.shutdown(grace, done, out),
+            }
+        }
+        if self.advance(out) { Poll::Ready(()) } else { Poll::Pending }
+    }
+
+    fn next_deadline(&self) -> Option<Instant> {
+        match &self.stage {
+            Stage::Unsubscribing(stop) | Stage::Draining(stop) | Stage::Settling(stop) => {
+                Some(stop.deadline)
+            }
+            Stage::Serving | Stage::Failed => None,
+        }
+    }
+
+    fn closed(&mut self) {
+        self.settle(Err(ServeError::Closed));
+        self.stage = Stage::Failed;
+        self.tasks.values().for_each(AbortHandle::abort);
+    }
+}
