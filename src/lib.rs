@@ -10,6 +10,8 @@ pub mod responder;
 mod scope;
 
 pub use error::{ConnectError, Delivery, InvalidRequest, RequestError, ServeError};
+#[cfg(feature = "ntex")]
+pub use link::Client;
 pub use link::Link;
 pub use message::{Extensions, Request, Response, Status};
 pub use requester::Requester;

@@ -7,6 +7,14 @@
 //! | link | made by | runs on |
 //! |---|---|---|
 //! | in-memory | [`memory::pair`], [`memory::Network::link`] | a tokio task |
+#![cfg_attr(
+    feature = "ntex",
+    doc = "| client of a broker | `Client::connect` | a thread of its own |"
+)]
+#![cfg_attr(
+    feature = "ntex",
+    doc = "| inside the embedded hub | `Hub::link` | a worker of the hub |"
+)]
 //!
 //! # Bounds
 //!
@@ -18,6 +26,8 @@
 
 mod driver;
 pub mod memory;
+#[cfg(feature = "ntex")]
+pub(crate) mod ntex;
 mod outgoing;
 
 use std::fmt;
@@ -29,6 +39,8 @@ use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 pub(crate) use self::driver::{Driver, Outbox};
+#[cfg(feature = "ntex")]
+pub use self::ntex::{Client, ClientBuilder, Reconnect};
 pub use self::outgoing::OutgoingLimits;
 pub(crate) use self::outgoing::{PublishError, is_refusal};
 use crate::core::packet::{Message, ReasonCode, Subscription};

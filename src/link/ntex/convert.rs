@@ -1,0 +1,251 @@
+//! Between our view of an Application Message and ntex's.
+//!
+//! Payloads that arrive are not copied. Payloads that leave are copied once, into the write buffer:
+//! what ntex could take over without a copy would need unsafe code.
+
+use std::borrow::Cow;
+use std::num::{NonZeroU16, NonZeroU32};
+
+use bytes::Bytes;
+use ntex::codec::Encoder;
+use ntex::util::{BytePages, ByteString, Bytes as NtexBytes};
+use ntex_mqtt::error::EncodeError;
+use ntex_mqtt::v5::codec::RetainHandling;
+use ntex_mqtt::v5::codec::{Codec, Encoded, Publish, PublishProperties};
+use ntex_mqtt::v5::{QoS, codec::SubscriptionOptions};
+
+use crate::core::packet::{Message, Properties, Qos, Subscription, Text, UserProperties};
+use crate::core::topic::{TopicError, TopicName};
+use crate::link::SendError;
+
+/// Names of user properties that need no allocation when they arrive.
+const KNOWN_NAMES: [&str; 5] =
+    ["timeout-ms", "status", "status-message", "traceparent", "tracestate"];
+
+/// Content types that need none.
+const KNOWN_CONTENT_TYPES: [&str; 2] = ["application/json", "application/octet-stream"];
+
+/// The longest string or binary data in a packet (MQTT 5 §1.5.4, §1.5.6).
+const MAX_FIELD: usize = 65_535;
+
+/// The greatest Remaining Length (MQTT 5 §1.5.5).
+const MAX_PACKET: usize = 268_435_455;
+
+/// A message that arrived. Fails when its topic is none; there are no topic aliases, as none were
+/// allowed in CONNECT.
+pub(crate) fn message(packet: Publish, payload: NtexBytes) -> Result<Message, TopicError> {
+    let Publish { dup, retain, qos, topic, properties, .. } = packet;
+    Ok(Message {
+        topic: TopicName::new(topic.as_str())?,
+        payload: bytes(payload),
+        qos: if qos == QoS::AtMostOnce { Qos::AtMostOnce } else { Qos::AtLeastOnce },
+        retain,
+        dup,
+        properties: Properties {
+            response_topic: properties.response_topic.map(|topic| owned(&topic)),
+            // Copied, as it may be remembered for long: a view would keep a whole read buffer.
+            correlation_data: properties.correlation_data.map(|data| Bytes::copy_from_slice(&data)),
+            message_expiry: properties.message_expiry_interval.map(NonZeroU32::get),
+            content_type: properties.content_type.map(|text| known(&text, &KNOWN_CONTENT_TYPES)),
+            utf8_payload: properties.is_utf8_payload,
+            user: user_properties(&properties.user_properties),
+        },
+    })
+}
+
+fn user_properties(pairs: &[(ByteString, ByteString)]) -> UserProperties {
+    pairs.iter().map(|(name, value)| (known(name, &KNOWN_NAMES), owned(value))).collect()
+}
+
+fn known(text: &ByteString, known: &[&'static str]) -> Text {
+    let found = known.iter().find(|known| ***known == **text);
+    found.map_or_else(|| owned(text), |known| Cow::Borrowed(*known))
+}
+
+fn owned(text: &ByteString) -> Text {
+    Cow::Owned(text.as_str().to_owned())
+}
+
+/// The same bytes, not copied.
+pub(crate) fn bytes(data: NtexBytes) -> Bytes {
+    if data.is_empty() { Bytes::new() } else { Bytes::from_owner(data) }
+}
+
+/// A message that leaves, without its payload. `packet_id` belongs to QoS 1.
+pub(crate) fn publish(message: &Message, packet_id: Option<NonZeroU16>) -> Publish {
+    let Properties { response_topic, correlation_data, message_expiry, content_type, .. } =
+        &message.properties;
+    Publish {
+        dup: message.dup,
+        retain: message.retain,
+        qos: qos(message.qos),
+        packet_id,
+        topic: ByteString::from(message.topic.as_str()),
+        // Checked by `check`.
+        payload_size: u32::try_from(message.payload.len()).unwrap_or(u32::MAX),
+        properties: PublishProperties {
+            correlation_data: correlation_data.as_deref().map(NtexBytes::copy_from_slice),
+            // Zero cannot be written; one second is what comes closest.
+            message_expiry_interval: message_expiry
+                .map(|seconds| NonZeroU32::new(seconds).unwrap_or(NonZeroU32::MIN)),
+            content_type: content_type.as_ref().map(string),
+            user_properties: message
+                .properties
+                .user
+                .pairs()
+                .map(|(name, value)| (string(name), string(value)))
+                .collect(),
+            is_utf8_payload: message.properties.utf8_payload,
+            response_topic: response_topic.as_ref().map(string),
+            ..PublishProperties::default()
+        },
+    }
+}
+
+/// U+0000 is forbidden, and a server may close the connection because of any other control
+/// character (MQTT 5 §1.5.4); Mosquitto does. A line break in an error message must not cost
+/// everybody on this link the connection, so that they are written as U+FFFD.
+fn string(text: &Text) -> ByteString {
+    match text {
+        _ if text.contains(char::is_control) => {
+            ByteString::from(text.replace(char::is_control, "\u{FFFD}"))
+        }
+        Cow::Borrowed(text) => ByteString::from_static(text),
+        Cow::Owned(text) => ByteString::from(text.as_str()),
+    }
+}
+
+/// Whether the message can be written as a packet at all. A field that is too long must be found
+/// before the first byte is written: half a packet cannot be taken back.
+pub(crate) fn check(message: &Message) -> Result<(), SendError> {
+    let Properties { response_topic, correlation_data, content_type, user, .. } =
+        &message.properties;
+    let length = |text: &Option<Text>| text.as_ref().map_or(0, |text| text.len());
+    let longest_pair = user.iter().map(|(name, value)| name.len().max(value.len())).max();
+    let fields = [
+        length(response_topic),
+        length(content_type),
+        correlation_data.as_ref().map_or(0, Bytes::len),
+        longest_pair.unwrap_or(0),
+    ];
+    for (size, limit) in
+        [(fields.into_iter().max().unwrap_or(0), MAX_FIELD), (message.size(), MAX_PACKET)]
+    {
+        if size > limit {
+            return Err(SendError::TooLarge { size, limit });
+        }
+    }
+    Ok(())
+}
+
+/// Writes a PUBLISH with its payload into `buffer`. The codec's own state stays as it is: it would
+/// wait for the payload as a chunk of its own.
+pub(crate) fn encode(
+    codec: &Codec,
+    packet: Publish,
+    payload: &[u8],
+    buffer: &mut BytePages,
+) -> Result<(), EncodeError> {
+    codec.clone().encodev(Encoded::Publish(packet, None), buffer)?;
+    buffer.extend_from_slice(payload);
+    Ok(())
+}
+
+pub(crate) fn qos(qos: Qos) -> QoS {
+    match qos {
+        Qos::AtMostOnce => QoS::AtMostOnce,
+        Qos::AtLeastOnce => QoS::AtLeastOnce,
+    }
+}
+
+/// A subscription as it stands in a SUBSCRIBE. Retained messages are not asked for: a request or
+/// an answer is never one, and those that come nevertheless must be seen to be retained.
+pub(crate) fn subscription(subscription: &Subscription) -> (ByteString, SubscriptionOptions) {
+    let options = SubscriptionOptions {
+        qos: qos(subscription.qos),
+        no_local: subscription.no_local,
+        retain_as_published: true,
+        retain_handling: RetainHandling::NoAtSubscribe,
+    };
+    (ByteString::from(subscription.filter.as_str()), options)
+}
+
+#[cfg(test)]
+mod tests {
+    use ntex::codec::Decoder;
+    use ntex::util::{BytePageSize, BytesMut};
+    use ntex_mqtt::v5::codec::Decoded;
+
+    use super::*;
+
+    fn full_message() -> Message {
+        let topic = TopicName::new("recipes/soup/get").expect("valid");
+        let mut message = Message::new(topic, vec![7; 5000]);
+        message.properties = Properties {
+            response_topic: Some("clients/M7/responses".into()),
+            correlation_data: Some(Bytes::from_static(b"0123456789abcdef0123456789")),
+            message_expiry: Some(3),
+            content_type: Some("application/json".into()),
+            utf8_payload: true,
+            user: [("timeout-ms", "2500"), ("mine", "value"), ("mine", "again")]
+                .into_iter()
+                .collect(),
+        };
+        message
+    }
+
+    fn written(message: &Message) -> BytesMut {
+        let mut pages = BytePages::new(BytePageSize::Size16);
+        let packet = publish(message, NonZeroU16::new(9));
+        encode(&Codec::new(), packet, &message.payload, &mut pages).expect("fits");
+        let mut all = BytesMut::new();
+        while let Some(page) = pages.take() {
+            all.extend_from_slice(&page);
+        }
+        all
+    }
+
+    #[test]
+    fn a_message_survives_the_wire() {
+        let sent = full_message();
+        let decoded = Codec::new().decode(&mut written(&sent)).expect("well formed");
+        let Some(Decoded::Publish(packet, payload, _)) = decoded else { panic!("a PUBLISH") };
+        assert_eq!(packet.packet_id, NonZeroU16::new(9));
+        let received = message(packet, payload).expect("a valid topic");
+        assert_eq!(received, sent);
+    }
+
+    #[test]
+    fn known_names_are_borrowed() {
+        let text = |text: &'static str| ByteString::from_static(text);
+        let pairs = [(text("timeout-ms"), text("1")), (text("mine"), text("2"))];
+        let properties = user_properties(&pairs);
+        let borrowed: Vec<bool> =
+            properties.pairs().map(|(name, _)| matches!(name, Cow::Borrowed(_))).collect();
+        assert_eq!(borrowed, [true, false]);
+    }
+
+    #[test]
+    fn a_payload_that_arrives_is_not_copied() {
+        let data = NtexBytes::from(vec![1; 100]);
+        let address = data.as_ptr();
+        assert_eq!(bytes(data).as_ptr(), address);
+    }
+
+    #[test]
+    fn what_cannot_be_written_is_found_before() {
+        assert_eq!(check(&full_message()), Ok(()));
+        let mut long = full_message();
+        long.properties.user.push("name", "v".repeat(65_536));
+        assert_eq!(check(&long), Err(SendError::TooLarge { size: 65_536, limit: MAX_FIELD }));
+        let mut huge = full_message();
+        huge.payload = Bytes::from(vec![0; MAX_PACKET]);
+        assert!(matches!(check(&huge), Err(SendError::TooLarge { limit: MAX_PACKET, .. })));
+    }
+
+    #[test]
+    fn a_topic_with_a_wildcard_is_refused() {
+        let packet = Publish { topic: ByteString::from_static("a/#"), ..Publish::default() };
+        assert_eq!(message(packet, NtexBytes::new()), Err(TopicError::Wildcard));
+    }
+}

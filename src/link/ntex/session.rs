@@ -1,0 +1,347 @@
+//! MQTT 5 on one open connection: packet identifiers, acknowledgements, and what arrives.
+//!
+//! ntex-mqtt gives the codec and ntex the buffered socket. Its ready-made client is not used: it
+//! takes every acknowledgement to come in the order of sending, SUBACKs among PUBACKs, and closes
+//! the connection of a server that answers a SUBSCRIBE before an earlier PUBLISH, as it may; it
+//! calls back while its own tables are borrowed; and it starts a task for each packet. Here the
+//! connection's driver reads packets straight from the read buffer, at its own pace: there is no
+//! queue between the two that would need a bound.
+
+use std::collections::VecDeque;
+use std::num::NonZeroU16;
+use std::task::{Context, Poll, ready};
+
+use ntex::io::{IoBoxed, RecvError};
+use ntex::util::{Bytes as NtexBytes, HashMap};
+use ntex_mqtt::error::{DecodeError, EncodeError};
+use ntex_mqtt::v5::QoS;
+use ntex_mqtt::v5::codec::{
+    Codec, Decoded, Disconnect, DisconnectReasonCode, Encoded, Packet, Publish, PublishAck,
+    PublishAckReason, Subscribe, Unsubscribe,
+};
+
+use super::connect::Accepted;
+use super::convert;
+use super::keep_alive::KeepAlive;
+use crate::core::packet::{Message, Qos, ReasonCode, Subscription};
+use crate::link::{AckId, Event, SendError, SendId};
+
+/// The connection is over.
+#[derive(Debug)]
+pub(super) enum Ended {
+    /// The socket is closed, or the server closes it.
+    Lost,
+    /// The server broke the protocol: it is told why.
+    Violated(DisconnectReasonCode),
+    /// Another connection with the same client identifier took the session.
+    TakenOver,
+}
+
+#[derive(Debug)]
+pub(super) struct Session {
+    io: IoBoxed,
+    codec: Codec,
+    keep_alive: KeepAlive,
+    at_least_once: bool,
+    receive_maximum: usize,
+    last_packet_id: u16,
+    /// What was sent and is not acknowledged, by packet identifier.
+    awaited: HashMap<NonZeroU16, Awaited>,
+    /// What arrived at QoS 1 and is not acknowledged, in order of arrival; at most as many as our
+    /// Receive Maximum.
+    unacknowledged: VecDeque<Unacknowledged>,
+    /// The number of the first of them.
+    first_ack: AckId,
+    /// A PUBLISH whose payload has not arrived completely.
+    partial: Option<Publish>,
+    /// Events that this side makes: refusals of what is not worth sending.
+    refusals: VecDeque<Event>,
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Awaited {
+    Publish(SendId),
+    /// SUBSCRIBE or UNSUBSCRIBE.
+    Subscription(SendId),
+}
+
+#[derive(Debug)]
+struct Unacknowledged {
+    packet_id: NonZeroU16,
+    /// Set when it may be acknowledged, as soon as its predecessors are.
+    reason: Option<PublishAckReason>,
+}
+
+impl Session {
+    /// `first_ack`: no earlier session of this link has given this number or a greater one.
+    pub(super) fn new(accepted: Accepted, receive_maximum: NonZeroU16, first_ack: AckId) -> Self {
+        let Accepted { io, codec, keep_alive, at_least_once, .. } = accepted;
+        Self {
+            keep_alive: KeepAlive::start(keep_alive, io.get_ref()),
+            io,
+            codec,
+            at_least_once,
+            receive_maximum: usize::from(receive_maximum.get()),
+            last_packet_id: 0,
+            awaited: HashMap::default(),
+            unacknowledged: VecDeque::new(),
+            first_ack,
+            partial: None,
+            refusals: VecDeque::new(),
+        }
+    }
+
+    /// The number that the next message at QoS 1 will have.
+    pub(super) fn next_ack(&self) -> AckId {
+        self.first_ack + self.unacknowledged.len() as AckId
+    }
+
+    pub(super) fn is_writable(&self) -> bool {
+        !self.io.is_wr_backpressure()
+    }
+
+    pub(super) fn publish(&mut self, message: &Message, id: SendId) -> Result<(), SendError> {
+        convert::check(message)?;
+        let packet_id = match message.qos {
+            Qos::AtMostOnce => None,
+            Qos::AtLeastOnce => match self.packet_id_to_publish() {
+                Ok(packet_id) => Some(packet_id),
+                Err(reason) => {
+                    self.refuse(Awaited::Publish(id), reason);
+                    return Ok(());
+                }
+            },
+        };
+        let packet = convert::publish(message, packet_id);
+        let written = self
+            .io
+            .with_write_buf(|buf| convert::encode(&self.codec, packet, &message.payload, buf));
+        match written {
+            Ok(Ok(())) => {}
+            Ok(Err(_)) => {
+                let limit = self.codec.max_outbound_size() as usize;
+                return Err(SendError::TooLarge { size: message.size(), limit });
+            }
+            Err(_) => return Err(SendError::Disconnected),
+        }
+        if let Some(packet_id) = packet_id {
+            self.awaited.insert(packet_id, Awaited::Publish(id));
+        }
+        Ok(())
+    }
+
+    pub(super) fn subscribe(&mut self, subscriptions: &[Subscription], id: SendId) {
+        let topic_filters = subscriptions.iter().map(convert::subscription).collect();
+        self.request(id, |packet_id| {
+            Packet::Subscribe(Subscribe {
+                packet_id,
+                id: None,
+                user_properties: Vec::new(),
+                topic_filters,
+            })
+        });
+    }
+
+    pub(super) fn unsubscribe(&mut self, subscriptions: &[Subscription], id: SendId) {
+        let topic_filters = subscriptions.iter().map(|s| convert::subscription(s).0).collect();
+        self.request(id, |packet_id| {
+            Packet::Unsubscribe(Unsubscribe {
+                packet_id,
+                user_properties: Vec::new(),
+                topic_filters,
+            })
+        });
+    }
+
+    fn request(&mut self, id: SendId, packet: impl FnOnce(NonZeroU16) -> Packet) {
+        let awaited = Awaited::Subscription(id);
+        let Some(packet_id) = self.next_packet_id() else {
+            return self.refuse(awaited, ReasonCode::QUOTA_EXCEEDED);
+        };
+        match self.send(packet(packet_id)) {
+            Ok(()) => drop(self.awaited.insert(packet_id, awaited)),
+            Err(_) => self.refuse(awaited, ReasonCode::PACKET_TOO_LARGE),
+        }
+    }
+
+    fn refuse(&mut self, what: Awaited, reason: ReasonCode) {
+        self.refusals.push_back(match what {
+            Awaited::Publish(id) => Event::Acknowledged(id, reason),
+            Awaited::Subscription(id) => Event::Subscribed(id, vec![reason]),
+        });
+    }
+
+    fn packet_id_to_publish(&mut self) -> Result<NonZeroU16, ReasonCode> {
+        if !self.at_least_once {
+            return Err(ReasonCode::QOS_NOT_SUPPORTED); // [MQTT-3.2.2-11]
+        }
+        self.next_packet_id().ok_or(ReasonCode::QUOTA_EXCEEDED)
+    }
+
+    /// One that is not in use; `None` when all are.
+    fn next_packet_id(&mut self) -> Option<NonZeroU16> {
+        for _ in 0..=u16::MAX {
+            self.last_packet_id = self.last_packet_id.wrapping_add(1);
+            let id = NonZeroU16::new(self.last_packet_id);
+            if id.is_some_and(|id| !self.awaited.contains_key(&id)) {
+                return id;
+            }
+        }
+        None
+    }
+
+    /// Numbers that are unknown, or belong to an earlier session, are ignored.
+    pub(super) fn acknowledge(&mut self, ack: AckId, reason: ReasonCode) {
+        let place = ack.checked_sub(self.first_ack).and_then(|place| usize::try_from(place).ok());
+        let Some(waiting) = place.and_then(|place| self.unacknowledged.get_mut(place)) else {
+            return;
+        };
+        let reason = PublishAckReason::try_from(reason.get());
+        waiting.reason = Some(reason.unwrap_or(PublishAckReason::UnspecifiedError));
+        // PUBACKs leave in the order in which the messages arrived [MQTT-4.6.0-2].
+        while let Some(Unacknowledged { packet_id, reason: Some(reason_code) }) =
+            self.unacknowledged.front()
+        {
+            let ack = PublishAck {
+                packet_id: *packet_id,
+                reason_code: *reason_code,
+                ..PublishAck::default()
+            };
+            self.unacknowledged.pop_front();
+            self.first_ack += 1;
+            // Fails only when the packet is too large; this one has four bytes.
+            let _ = self.send(Packet::PublishAck(ack));
+        }
+    }
+
+    pub(super) fn refusal(&mut self) -> Option<Event> {
+        self.refusals.pop_front()
+    }
+
+    /// The next thing that happens.
+    pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<Event, Ended>> {
+        loop {
+            match self.io.poll_recv(&self.codec, cx) {
+                Poll::Pending => return Poll::Pending,
+                Poll::Ready(Ok(decoded)) => {
+                    self.keep_alive.heard();
+                    if let Some(event) = self.receive(decoded).transpose() {
+                        return Poll::Ready(event);
+                    }
+                }
+                Poll::Ready(Err(RecvError::WriteBackpressure)) => {
+                    // Reading must go on: a server that cannot write to us may not read either.
+                    let _ = self.io.poll_read_ready(cx);
+                    let flushed = ready!(self.io.poll_flush(cx, false));
+                    return Poll::Ready(flushed.map(|()| Event::Writable).map_err(|_| Ended::Lost));
+                }
+                Poll::Ready(Err(RecvError::Decoder(error))) => {
+                    tracing::warn!(%error, "a packet from the server cannot be read");
+                    let reason = match error {
+                        DecodeError::MaxSizeExceeded { .. } => DisconnectReasonCode::PacketTooLarge,
+                        _ => DisconnectReasonCode::MalformedPacket,
+                    };
+                    return Poll::Ready(Err(Ended::Violated(reason)));
+                }
+                Poll::Ready(Err(RecvError::PeerGone(_) | RecvError::KeepAlive)) => {
+                    return Poll::Ready(Err(Ended::Lost));
+                }
+            }
+        }
+    }
+
+    fn receive(&mut self, decoded: Decoded) -> Result<Option<Event>, Ended> {
+        match decoded {
+            Decoded::Publish(packet, payload, _) => {
+                if payload.len() == packet.payload_size as usize {
+                    return self.message(packet, payload);
+                }
+                self.partial = Some(packet);
+                Ok(None)
+            }
+            // The codec is set to give a payload that came late in one piece.
+            Decoded::PayloadChunk(payload, _) => match self.partial.take() {
+                Some(packet) => self.message(packet, payload),
+                None => Err(Ended::Violated(DisconnectReasonCode::ProtocolError)),
+            },
+            Decoded::Packet(packet, _) => self.packet(packet),
+        }
+    }
+
+    fn message(&mut self, packet: Publish, payload: NtexBytes) -> Result<Option<Event>, Ended> {
+        let packet_id = packet.packet_id;
+        if packet.qos == QoS::ExactlyOnce {
+            // No subscription asks for it [MQTT-3.8.4-8].
+            return Err(Ended::Violated(DisconnectReasonCode::QosNotSupported));
+        }
+        if packet.properties.topic_alias.is_some() {
+            // CONNECT allows none [MQTT-3.1.2-27].
+            return Err(Ended::Violated(DisconnectReasonCode::TopicAliasInvalid));
+        }
+        let ack = packet_id.map(|packet_id| self.expect_acknowledgement(packet_id)).transpose()?;
+        match convert::message(packet, payload) {
+            Ok(message) => Ok(Some(Event::Message(message, ack))),
+            Err(error) => {
+                tracing::debug!(%error, "a message whose topic is none");
+                if let Some(ack) = ack {
+                    self.acknowledge(ack, ReasonCode::TOPIC_NAME_INVALID);
+                }
+                Ok(None)
+            }
+        }
+    }
+
+    fn expect_acknowledgement(&mut self, packet_id: NonZeroU16) -> Result<AckId, Ended> {
+        if self.unacknowledged.len() >= self.receive_maximum {
+            return Err(Ended::Violated(DisconnectReasonCode::ReceiveMaximumExceeded));
+        }
+        let ack = self.next_ack();
+        self.unacknowledged.push_back(Unacknowledged { packet_id, reason: None });
+        Ok(ack)
+    }
+
+    fn packet(&mut self, packet: Packet) -> Result<Option<Event>, Ended> {
+        let (packet_id, reasons) = match packet {
+            Packet::PublishAck(ack) => {
+                let reason = ReasonCode::new(ack.reason_code.into());
+                return Ok(match self.awaited.remove(&ack.packet_id) {
+                    Some(Awaited::Publish(id)) => Some(Event::Acknowledged(id, reason)),
+                    _ => None,
+                });
+            }
+            Packet::SubscribeAck(ack) => (ack.packet_id, codes(ack.status)),
+            Packet::UnsubscribeAck(ack) => (ack.packet_id, codes(ack.status)),
+            Packet::PingResponse => return Ok(None),
+            Packet::Disconnect(packet) => return Err(closed_by_server(&packet)),
+            _ => return Err(Ended::Violated(DisconnectReasonCode::ProtocolError)),
+        };
+        Ok(match self.awaited.remove(&packet_id) {
+            Some(Awaited::Subscription(id)) => Some(Event::Subscribed(id, reasons)),
+            _ => None,
+        })
+    }
+
+    fn send(&self, packet: Packet) -> Result<(), EncodeError> {
+        self.io.encode(Encoded::Packet(packet), &self.codec)
+    }
+
+    /// Writes a DISCONNECT. What is returned must be shut down for it to leave.
+    pub(super) fn disconnect(self, reason: DisconnectReasonCode) -> IoBoxed {
+        let _ = self.send(Packet::Disconnect(Disconnect::new(reason)));
+        self.io
+    }
+}
+
+fn codes<R: Into<u8>>(reasons: Vec<R>) -> Vec<ReasonCode> {
+    reasons.into_iter().map(|reason| ReasonCode::new(reason.into())).collect()
+}
+
+fn closed_by_server(packet: &Disconnect) -> Ended {
+    let reason = ReasonCode::new(packet.reason_code.into());
+    let text = packet.reason_string.as_deref().unwrap_or_default();
+    tracing::info!(%reason, text, "the server closes the connection");
+    match packet.reason_code {
+        DisconnectReasonCode::SessionTakenOver => Ended::TakenOver,
+        _ => Ended::Lost,
+    }
+}
