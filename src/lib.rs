@@ -3,6 +3,8 @@
 pub mod core;
 pub mod dialect;
 pub mod error;
+#[cfg(feature = "ntex")]
+pub mod hub;
 pub mod link;
 pub mod message;
 pub mod requester;
@@ -10,6 +12,8 @@ pub mod responder;
 mod scope;
 
 pub use error::{ConnectError, Delivery, InvalidRequest, RequestError, ServeError};
+#[cfg(feature = "ntex")]
+pub use hub::Hub;
 #[cfg(feature = "ntex")]
 pub use link::Client;
 pub use link::Link;

@@ -1,0 +1,125 @@
+//! Who a client is, and what it may do.
+
+use std::future::Future;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use crate::core::packet::ReasonCode;
+use crate::core::topic::{TopicFilter, TopicName, encode_level};
+
+/// What a client shows when it connects.
+#[derive(Clone)]
+#[non_exhaustive]
+pub struct Credentials {
+    /// The client identifier; made by the hub when the client sent none.
+    pub client_id: Arc<str>,
+    /// The user name.
+    pub username: Option<String>,
+    /// The password.
+    pub password: Option<Bytes>,
+    /// Where it connects from.
+    pub peer: Option<SocketAddr>,
+    /// What it speaks.
+    pub protocol: Protocol,
+}
+
+impl std::fmt::Debug for Credentials {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Credentials")
+            .field("client_id", &self.client_id)
+            .field("username", &self.username)
+            .field("password", &self.password.as_ref().map(|_| "…"))
+            .field("peer", &self.peer)
+            .field("protocol", &self.protocol)
+            .finish()
+    }
+}
+
+/// How a client is connected.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Protocol {
+    /// MQTT 3.1.1 over TCP.
+    V311,
+    /// MQTT 5 over TCP.
+    V5,
+    /// A link of this process.
+    InProcess,
+}
+
+/// Who a client turned out to be.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Identity(Arc<str>);
+
+impl Identity {
+    /// An identity by this name.
+    pub fn new(name: impl Into<Arc<str>>) -> Self {
+        Self(name.into())
+    }
+
+    /// The name.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// What a client wants to do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Access<'a> {
+    /// Publish to this topic.
+    Publish(&'a TopicName),
+    /// Subscribe to this filter.
+    Subscribe(&'a TopicFilter),
+}
+
+pub(super) type Authenticated = Pin<Box<dyn Future<Output = Result<Identity, ReasonCode>> + Send>>;
+pub(super) type Authenticate = Arc<dyn Fn(Credentials) -> Authenticated + Send + Sync>;
+pub(super) type Authorize = Arc<dyn Fn(&Identity, &str, Access<'_>) -> bool + Send + Sync>;
+
+/// The topic under which the answers to this client go.
+pub(super) fn response_base(client_id: &str) -> Option<TopicName> {
+    TopicName::new(format!("clients/{}/responses", encode_level(client_id))).ok()
+}
+
+/// Whether a topic or a filter lies in the part that belongs to one client alone.
+///
+/// A filter with a wildcard in the place of the client identifier counts as well.
+pub(super) fn is_private(topic: &str) -> bool {
+    let mut levels = topic.split('/');
+    levels.next() == Some("clients") && levels.nth(1) == Some("responses")
+}
+
+/// Whether this client may subscribe to a private filter: only to its own.
+pub(super) fn owns(base: &TopicName, filter: &TopicFilter) -> bool {
+    let filter = filter.filter();
+    let below = filter.strip_prefix(base.as_str());
+    below.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_its_own_responses_belong_to_a_client() {
+        let base = response_base("a").unwrap();
+        let owns = |filter: &str| owns(&base, &TopicFilter::new(filter).unwrap());
+        assert!(owns("clients/a/responses"));
+        assert!(owns("clients/a/responses/1"));
+        assert!(owns("clients/a/responses/#"));
+        assert!(!owns("clients/+/responses"));
+        assert!(!owns("clients/b/responses"));
+        assert!(!owns("clients/a/responses2"));
+        assert!(is_private("clients/+/responses/#") && is_private("clients/b/responses"));
+        assert!(!is_private("clients/b") && !is_private("clients/b/c/responses"));
+    }
+
+    #[test]
+    fn a_client_id_stays_within_its_level() {
+        assert_eq!(response_base("a/b+#").unwrap().as_str().split('/').count(), 3);
+    }
+}

@@ -1,0 +1,183 @@
+//! How a [`Hub`] is configured.
+
+use std::fmt;
+use std::future::Future;
+use std::io;
+use std::net::{SocketAddr, TcpListener, ToSocketAddrs};
+use std::sync::Arc;
+use std::time::Duration;
+
+use thiserror::Error;
+
+use super::Hub;
+use super::access::{Access, Authenticate, Authorize, Credentials, Identity};
+use super::worker::Workers;
+use crate::core::packet::ReasonCode;
+
+/// What one client may use, and how many there may be. Every queue of the hub is bounded by one of
+/// these.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct HubLimits {
+    /// Network connections, those in the handshake included. 20,000 by default, the usual limit of
+    /// open files.
+    pub connections: usize,
+    /// From accepting to the end of the handshake. 10 s by default.
+    pub handshake: Duration,
+    /// Bytes of a packet that a client sends. 1 MiB by default.
+    pub packet: u32,
+    /// Messages of a client that are not acknowledged: the Receive Maximum of CONNACK. 1,024 by
+    /// default.
+    pub receive_maximum: u16,
+    /// Subscriptions of a client. 1,024 by default.
+    pub subscriptions: usize,
+    /// Messages that wait for a client. 1,024 by default.
+    pub queued_messages: usize,
+    /// Bytes of the messages that wait for a client. 4 MiB by default.
+    pub queued_bytes: usize,
+    /// Messages on their way to another worker. 16,384 by default.
+    pub between_workers: usize,
+}
+
+impl Default for HubLimits {
+    fn default() -> Self {
+        Self {
+            connections: 20_000,
+            handshake: Duration::from_secs(10),
+            packet: 1024 * 1024,
+            receive_maximum: 1024,
+            subscriptions: 1024,
+            queued_messages: 1024,
+            queued_bytes: 4 * 1024 * 1024,
+            between_workers: 16_384,
+        }
+    }
+}
+
+/// Why a hub could not be started.
+#[derive(Debug, Clone, Error)]
+#[non_exhaustive]
+pub enum HubError {
+    /// A listener could not be bound.
+    #[error("cannot listen on {address}: {source}")]
+    Bind {
+        /// As it was given.
+        address: Box<str>,
+        /// What the operating system said.
+        source: Arc<io::Error>,
+    },
+    /// A worker's thread could not be started.
+    #[error("cannot start a worker: {0}")]
+    Thread(Arc<io::Error>),
+}
+
+/// Configures a [`Hub`].
+#[derive(Clone)]
+pub struct HubBuilder {
+    addresses: Vec<String>,
+    workers: usize,
+    pub(super) limits: HubLimits,
+    pub(super) authenticate: Option<Authenticate>,
+    pub(super) authorize: Option<Authorize>,
+}
+
+impl HubBuilder {
+    pub(super) fn new() -> Self {
+        Self {
+            addresses: Vec::new(),
+            workers: 1,
+            limits: HubLimits::default(),
+            authenticate: None,
+            authorize: None,
+        }
+    }
+
+    /// Listens on `HOST:PORT`. Call it again for more listeners. Without any, the hub serves links
+    /// of this process only.
+    pub fn bind(mut self, address: impl Into<String>) -> Self {
+        self.addresses.push(address.into());
+        self
+    }
+
+    /// How many threads serve connections, at least 1.
+    ///
+    /// 1 by default: then no message crosses threads. More help when one is busy.
+    pub fn workers(mut self, workers: usize) -> Self {
+        self.workers = workers.max(1);
+        self
+    }
+
+    /// Changes the limits.
+    pub fn limits(mut self, change: impl FnOnce(&mut HubLimits)) -> Self {
+        change(&mut self.limits);
+        self
+    }
+
+    /// Decides who may connect, and as whom. Without it everybody may, as its client identifier.
+    ///
+    /// It runs on a worker: it may wait, but must not block. The reason code of a refusal goes into
+    /// CONNACK.
+    pub fn authenticate<F, Fut>(mut self, hook: F) -> Self
+    where
+        F: Fn(Credentials) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = Result<Identity, ReasonCode>> + Send + 'static,
+    {
+        self.authenticate = Some(Arc::new(move |credentials| Box::pin(hook(credentials))));
+        self
+    }
+
+    /// Decides what a client may publish and subscribe to, by its identity and client identifier.
+    /// Without it: everything but the response topics of others. It is asked for every message, so
+    /// it must be quick; links of this process are not asked.
+    pub fn authorize(
+        mut self,
+        hook: impl Fn(&Identity, &str, Access<'_>) -> bool + Send + Sync + 'static,
+    ) -> Self {
+        self.authorize = Some(Arc::new(hook));
+        self
+    }
+
+    /// Starts the workers and the listeners.
+    ///
+    /// # Errors
+    /// [`HubError::Bind`] when an address cannot be listened on, [`HubError::Thread`] when a thread
+    /// cannot be started.
+    ///
+    /// # Cancel safety
+    /// Dropping the future stops what was started.
+    pub async fn start(self) -> Result<Hub, HubError> {
+        let mut listeners = Vec::new();
+        let mut addresses = Vec::new();
+        for address in &self.addresses {
+            let (listener, bound) = listen(address).map_err(|source| HubError::Bind {
+                address: address.as_str().into(),
+                source: Arc::new(source),
+            })?;
+            listeners.push(listener);
+            addresses.push(bound);
+        }
+        let count = self.workers;
+        let (shared, workers) = Workers::start(self, count, listeners)
+            .await
+            .map_err(|error| HubError::Thread(Arc::new(error)))?;
+        Ok(Hub { shared, addresses, workers })
+    }
+}
+
+fn listen(address: &str) -> io::Result<(TcpListener, SocketAddr)> {
+    let addresses: Vec<SocketAddr> = address.to_socket_addrs()?.collect();
+    let listener = TcpListener::bind(&addresses[..])?;
+    listener.set_nonblocking(true)?;
+    let bound = listener.local_addr()?;
+    Ok((listener, bound))
+}
+
+impl fmt::Debug for HubBuilder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("HubBuilder")
+            .field("addresses", &self.addresses)
+            .field("workers", &self.workers)
+            .field("limits", &self.limits)
+            .finish_non_exhaustive()
+    }
+}

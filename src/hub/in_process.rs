@@ -1,0 +1,188 @@
+//! Requesters and responders of the hub's own process: a connection without a socket.
+
+use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
+use std::future::poll_fn;
+use std::rc::{Rc, Weak};
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
+
+use super::access::{Credentials, Protocol};
+use super::client::{Client, Peer};
+use super::shared::{Order, Shared};
+use super::worker::Worker;
+use crate::core::packet::{Message, Qos, ReasonCode, Subscription};
+use crate::link::{
+    AckId, Connection, Driver, Event, Link, LinkParts, LinkSeat, OutgoingLimits, SendError, SendId,
+    Transport,
+};
+
+type LocalDriver = RefCell<Driver<LocalTransport>>;
+
+/// A link to this hub, driven by one of its workers.
+pub(super) fn link(shared: &Arc<Shared>, client_id: &str) -> Link {
+    let client_id: Arc<str> = client_id.into();
+    let parts = LinkParts::new(OutgoingLimits::default());
+    let (link, seat) = parts.into_link(Arc::clone(&client_id), Box::new(()));
+    // It fails only when the hub has stopped; then the seat is dropped, and the link is closed.
+    let _ = shared.pick().orders.send(Order::Attach(seat, client_id));
+    link
+}
+
+/// Takes the link in as a client of this worker.
+pub(super) fn attach(worker: &Rc<Worker>, seat: LinkSeat, client_id: Arc<str>) {
+    let worker = Rc::clone(worker);
+    ntex::rt::spawn(async move {
+        let inbox = Rc::new(Inbox::new(worker.shared.limits.queued_messages));
+        let credentials = Credentials {
+            client_id,
+            username: None,
+            password: None,
+            peer: None,
+            protocol: Protocol::InProcess,
+        };
+        let peer = Peer::InProcess(Rc::clone(&inbox));
+        let client = match worker.admit(credentials, || peer).await {
+            Ok(client) => client,
+            Err(reason) => return tracing::error!(%reason, "a link to the hub was refused"),
+        };
+        inbox.events.borrow_mut().push_back(Event::Connected(Connection {
+            session_present: false,
+            response_base: client.response_base.clone(),
+            receive_maximum: u16::MAX,
+            maximum_packet_size: None,
+        }));
+        let transport = LocalTransport { worker, client, inbox: Rc::clone(&inbox) };
+        let driver = Rc::new(RefCell::new(Driver::new(transport, seat)));
+        *inbox.driver.borrow_mut() = Rc::downgrade(&driver);
+        poll_fn(|cx| driver.borrow_mut().poll(cx)).await;
+    });
+}
+
+/// What happens to a link, in order, until its driver takes it.
+pub(super) struct Inbox {
+    events: RefCell<VecDeque<Event>>,
+    /// Messages among the events.
+    messages: Cell<usize>,
+    limit: usize,
+    waker: RefCell<Option<Waker>>,
+    driver: RefCell<Weak<LocalDriver>>,
+}
+
+impl Inbox {
+    fn new(limit: usize) -> Self {
+        Self {
+            events: RefCell::default(),
+            messages: Cell::new(0),
+            limit,
+            waker: RefCell::default(),
+            driver: RefCell::default(),
+        }
+    }
+
+    pub(super) fn has_room(&self) -> bool {
+        self.messages.get() < self.limit
+    }
+
+    /// Delivers a message: at once, or, when the driver is busy (it may be the one that publishes),
+    /// as soon as it is done.
+    pub(super) fn push(&self, message: Message) -> bool {
+        self.messages.set(self.messages.get() + 1);
+        self.add(Event::Message(message, None));
+        true
+    }
+
+    pub(super) fn close(&self) {
+        self.events.borrow_mut().push_back(Event::Closed);
+        self.wake();
+    }
+
+    fn add(&self, event: Event) {
+        self.events.borrow_mut().push_back(event);
+        let driver = self.driver.borrow().upgrade();
+        match driver.as_ref().map(|driver| driver.try_borrow_mut()) {
+            Some(Ok(mut driver)) => driver.pump(),
+            _ => self.wake(),
+        }
+    }
+
+    fn wake(&self) {
+        if let Some(waker) = self.waker.borrow_mut().take() {
+            waker.wake();
+        }
+    }
+
+    fn take(&self) -> Option<Event> {
+        let event = self.events.borrow_mut().pop_front()?;
+        if matches!(event, Event::Message(..)) {
+            self.messages.set(self.messages.get() - 1);
+        }
+        Some(event)
+    }
+}
+
+struct LocalTransport {
+    worker: Rc<Worker>,
+    client: Rc<Client>,
+    inbox: Rc<Inbox>,
+}
+
+impl LocalTransport {
+    fn later(&self, event: Event) {
+        self.inbox.events.borrow_mut().push_back(event);
+        self.inbox.wake();
+    }
+}
+
+impl Transport for LocalTransport {
+    fn publish(&mut self, message: &Message, id: SendId) -> Result<(), SendError> {
+        let reason = self.worker.publish(&self.client, message.clone());
+        if message.qos == Qos::AtLeastOnce {
+            self.later(Event::Acknowledged(id, reason));
+        }
+        Ok(())
+    }
+
+    fn subscribe(&mut self, subscriptions: &[Subscription], id: SendId) {
+        let (worker, client) = (Rc::clone(&self.worker), Rc::clone(&self.client));
+        let (inbox, subscriptions) = (Rc::clone(&self.inbox), subscriptions.to_vec());
+        ntex::rt::spawn(async move {
+            let mut reasons = Vec::with_capacity(subscriptions.len());
+            for subscription in subscriptions {
+                reasons.push(worker.subscribe(&client, subscription).await);
+            }
+            inbox.events.borrow_mut().push_back(Event::Subscribed(id, reasons));
+            inbox.wake();
+        });
+    }
+
+    fn unsubscribe(&mut self, subscriptions: &[Subscription], id: SendId) {
+        let reasons = subscriptions
+            .iter()
+            .map(|subscription| self.worker.unsubscribe(&self.client, &subscription.filter))
+            .collect();
+        self.later(Event::Subscribed(id, reasons));
+    }
+
+    fn acknowledge(&mut self, _: AckId, _: ReasonCode) {}
+
+    fn is_writable(&self) -> bool {
+        true
+    }
+
+    fn try_event(&mut self) -> Option<Event> {
+        self.inbox.take()
+    }
+
+    fn poll_event(&mut self, cx: &mut Context<'_>) -> Poll<Event> {
+        if let Some(event) = self.inbox.take() {
+            return Poll::Ready(event);
+        }
+        *self.inbox.waker.borrow_mut() = Some(cx.waker().clone());
+        Poll::Pending
+    }
+
+    fn disconnect(&mut self) {
+        self.worker.leave(&self.client);
+    }
+}

@@ -1,0 +1,102 @@
+//! Who is connected, and who comes and goes.
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::SystemTime;
+
+use tokio::sync::broadcast;
+use tokio::sync::broadcast::error::RecvError;
+
+use super::access::{Identity, Protocol};
+
+/// Changes that a reader may be behind.
+const BACKLOG: usize = 1024;
+
+/// A client that is connected.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ClientInfo {
+    /// Its client identifier.
+    pub client_id: Arc<str>,
+    /// Who it is, as the authentication hook found.
+    pub identity: Identity,
+    /// Where it connects from; `None` for a link of this process.
+    pub peer: Option<SocketAddr>,
+    /// What it speaks.
+    pub protocol: Protocol,
+    /// Since when.
+    pub since: SystemTime,
+}
+
+/// What changed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Change {
+    /// A client connected.
+    Connected(ClientInfo),
+    /// A client is gone.
+    Disconnected(ClientInfo),
+    /// So many changes were not read in time and are lost: ask [`Hub::presence`](super::Hub::presence)
+    /// again for who is connected.
+    Missed(u64),
+}
+
+/// A stream of changes.
+#[derive(Debug)]
+pub struct Presence(broadcast::Receiver<Change>);
+
+impl Presence {
+    /// The next change; `None` when the hub has stopped.
+    ///
+    /// # Cancel safety
+    /// Dropping the future loses no change.
+    pub async fn next(&mut self) -> Option<Change> {
+        match self.0.recv().await {
+            Ok(change) => Some(change),
+            Err(RecvError::Lagged(missed)) => Some(Change::Missed(missed)),
+            Err(RecvError::Closed) => None,
+        }
+    }
+}
+
+/// The list of those who are connected.
+#[derive(Debug)]
+pub(super) struct Roll {
+    present: Mutex<HashMap<u64, ClientInfo>>,
+    changes: broadcast::Sender<Change>,
+}
+
+impl Roll {
+    pub(super) fn new() -> Self {
+        Self { present: Mutex::default(), changes: broadcast::Sender::new(BACKLOG) }
+    }
+
+    pub(super) fn watch(&self) -> (Vec<ClientInfo>, Presence) {
+        // Under one lock, so that the stream begins exactly where the list ends.
+        let present = self.lock();
+        let changes = self.changes.subscribe();
+        (present.values().cloned().collect(), Presence(changes))
+    }
+
+    pub(super) fn arrive(&self, serial: u64, client: ClientInfo) {
+        let mut present = self.lock();
+        present.insert(serial, client.clone());
+        let _ = self.changes.send(Change::Connected(client));
+    }
+
+    pub(super) fn leave(&self, serial: u64) {
+        let mut present = self.lock();
+        if let Some(client) = present.remove(&serial) {
+            let _ = self.changes.send(Change::Disconnected(client));
+        }
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.lock().is_empty()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<u64, ClientInfo>> {
+        self.present.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

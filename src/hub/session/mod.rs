@@ -1,0 +1,137 @@
+//! A network connection: handshake, then packets, for both versions of the protocol.
+
+mod v3;
+mod v5;
+
+use std::net::{SocketAddr, TcpStream};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use ntex::io::{IoBoxed, IoConfig};
+use ntex::service::cfg::SharedCfg;
+use ntex::service::{Pipeline, Service, ServiceFactory, boxed};
+use ntex::time::Seconds;
+use ntex_mqtt::control::Control;
+use ntex_mqtt::{MqttServer, MqttServiceConfig, QoS};
+use ulid::Ulid;
+
+use super::client::Client;
+use super::shared::Shared;
+use super::worker::Worker;
+
+/// Bytes in a connection's write buffer above which further messages wait in the client's queue,
+/// and below which they go on.
+const WRITE_BUFFER: (usize, usize) = (64 * 1024, 16 * 1024);
+
+/// What is not an outcome of the protocol: it ends the connection.
+#[derive(Debug)]
+pub(super) struct SessionError;
+
+impl From<()> for SessionError {
+    fn from((): ()) -> Self {
+        Self
+    }
+}
+
+impl TryFrom<SessionError> for ntex_mqtt::v5::PublishAck {
+    type Error = SessionError;
+
+    fn try_from(error: SessionError) -> Result<Self, SessionError> {
+        Err(error)
+    }
+}
+
+/// A client for as long as its connection lasts.
+pub(super) struct Seat {
+    worker: Rc<Worker>,
+    client: Rc<Client>,
+}
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        self.worker.leave(&self.client);
+    }
+}
+
+/// Serves the connections of one worker.
+pub(super) struct Server {
+    service: Pipeline<boxed::BoxService<IoBoxed, (), ()>>,
+    config: SharedCfg,
+}
+
+impl Server {
+    pub(super) async fn new(worker: &Rc<Worker>) -> Self {
+        let config = config(&worker.shared);
+        let server = MqttServer::new().v3(v3::server!(worker)).v5(v5::server!(worker));
+        let created = ServiceFactory::<IoBoxed, SharedCfg>::create(&server, config.clone()).await;
+        let Ok(service) = created else {
+            unreachable!("the factories of handshake services do not fail")
+        };
+        let service = service.map_err(|error| tracing::debug!(?error, "a connection ended"));
+        Self { service: Pipeline::new(boxed::service(service)), config }
+    }
+
+    /// Takes a connection over. It counts as one until it has ended.
+    pub(super) fn serve(&self, worker: &Rc<Worker>, stream: TcpStream, peer: SocketAddr) {
+        let connection = Connection(Arc::clone(&worker.shared));
+        let _ = stream.set_nodelay(true);
+        let io = match ntex::rt::from_tcp_stream(stream, self.config.clone()) {
+            Ok(io) => IoBoxed::from(io),
+            Err(error) => return tracing::debug!(%peer, %error, "a connection was lost at once"),
+        };
+        let service = self.service.clone();
+        ntex::rt::spawn(async move {
+            let _ = service.call(io).await;
+            drop(connection);
+        });
+    }
+}
+
+/// What both versions do with what happens to a connection.
+fn control(seat: &Seat, control: &Control<SessionError>) {
+    match control {
+        Control::WrBackpressure(pressure) if pressure.enabled() => {}
+        Control::WrBackpressure(_) => seat.client.drain(),
+        Control::Stop(reason) => {
+            tracing::debug!(client_id = %seat.client.client_id, ?reason, "a client is gone");
+            seat.worker.leave(&seat.client);
+        }
+    }
+}
+
+/// The client identifier as sent, or a fresh one.
+fn client_id(sent: &str) -> Arc<str> {
+    if sent.is_empty() { Ulid::new().to_string().into() } else { sent.into() }
+}
+
+/// Counted in [`Shared::connections`]; the listener has counted it already.
+struct Connection(Arc<Shared>);
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        self.0.connections.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+fn config(shared: &Shared) -> SharedCfg {
+    let limits = &shared.limits;
+    let handshake = Seconds::new(whole_seconds(limits.handshake));
+    let mqtt = MqttServiceConfig::new()
+        .set_max_qos(QoS::AtLeastOnce)
+        .set_max_size(limits.packet)
+        .set_max_receive(limits.receive_maximum)
+        .set_max_send(u16::MAX)
+        .protocol_version_timeout(handshake)
+        .set_connect_timeout(handshake)
+        .set_handshake_timeout(handshake);
+    let io = IoConfig::new()
+        .set_write_buf(WRITE_BUFFER.0, WRITE_BUFFER.1, 16)
+        .set_disconnect_timeout(Seconds::new(1));
+    SharedCfg::new("hub").add(mqtt).add(io).into()
+}
+
+fn whole_seconds(duration: Duration) -> u16 {
+    u16::try_from(duration.as_secs()).unwrap_or(u16::MAX).max(1)
+}

@@ -1,0 +1,192 @@
+//! MQTT 5.
+
+use std::rc::Rc;
+use std::sync::Arc;
+
+use ntex_mqtt::v5::codec::{
+    ConnectAckReason, PublishAckReason, SubscribeAckReason, UnsubscribeAckReason,
+};
+use ntex_mqtt::v5::{
+    Handshake, HandshakeAck, ProtocolMessage, ProtocolMessageAck, Publish, PublishAck, Session,
+    control,
+};
+
+use super::{Seat, SessionError, client_id};
+use crate::core::packet::{ReasonCode, Subscription};
+use crate::core::topic::TopicFilter;
+use crate::hub::access::{Credentials, Protocol};
+use crate::hub::client::Peer;
+use crate::hub::convert;
+use crate::hub::worker::Worker;
+use crate::link::ntex::convert::{bytes, message};
+
+pub(super) type V5 = Session<Rc<Seat>>;
+
+/// The longest idle time that ntex-mqtt takes, in seconds, for clients with keep-alive 0, which ask
+/// not to be timed out.
+const NO_KEEP_ALIVE: u16 = u16::MAX;
+
+/// The services of a connection. A macro, because their types cannot be named.
+macro_rules! server {
+    ($worker:expr) => {{
+        let worker = std::rc::Rc::clone($worker);
+        ntex_mqtt::v5::MqttServer::new(async move |handshake| {
+            $crate::hub::session::v5::shake(&worker, handshake).await
+        })
+        .protocol(ntex::service::fn_factory_with_config(
+            async |session: $crate::hub::session::v5::V5| {
+                Ok::<_, SessionError>(ntex::service::fn_service(async move |message| {
+                    $crate::hub::session::v5::protocol(&session, message).await
+                }))
+            },
+        ))
+        .control(ntex::service::fn_factory_with_config(
+            async |session: $crate::hub::session::v5::V5| {
+                Ok::<_, SessionError>(ntex::service::fn_service(async move |event| {
+                    $crate::hub::session::control(&session, &event);
+                    Ok::<_, SessionError>(None)
+                }))
+            },
+        ))
+        .publish(ntex::service::fn_factory_with_config(
+            async |session: $crate::hub::session::v5::V5| {
+                Ok::<_, SessionError>(ntex::service::fn_service(async move |publish| {
+                    $crate::hub::session::v5::publish(&session, publish).await
+                }))
+            },
+        ))
+    }};
+}
+pub(super) use server;
+
+pub(super) async fn shake(
+    worker: &Rc<Worker>,
+    handshake: Handshake,
+) -> Result<HandshakeAck<Rc<Seat>>, SessionError> {
+    let packet = handshake.packet();
+    let credentials = Credentials {
+        client_id: client_id(&packet.client_id),
+        username: packet.username.as_ref().map(ToString::to_string),
+        password: packet.password.clone().map(bytes),
+        peer: convert::peer_address(handshake.io()),
+        protocol: Protocol::V5,
+    };
+    let will = packet.last_will.as_ref().and_then(convert::will_v5);
+    let assigned = packet.client_id.is_empty().then(|| Arc::clone(&credentials.client_id));
+    let wants_response_info = packet.request_response_info;
+    let forever = packet.keep_alive == 0;
+    let kept_session = packet.session_expiry_interval_secs > 0;
+    let (sink, io) = (handshake.sink(), handshake.io().get_ref());
+    let client = match worker.admit(credentials, || Peer::V5(sink, io)).await {
+        Ok(client) => client,
+        Err(reason) => return Ok(handshake.failed(connack(reason))),
+    };
+    *client.will.borrow_mut() = will;
+    unblock_on_ack(worker, &client, &handshake);
+    let response_info = wants_response_info.then(|| client.response_base.as_str().to_owned());
+    let seat = Rc::new(Seat { worker: Rc::clone(worker), client });
+    let ack = handshake.ack(seat).with(|ack| {
+        ack.retain_available = false;
+        ack.subscription_identifiers_available = false;
+        // No session outlives its connection.
+        ack.session_expiry_interval_secs = kept_session.then_some(0);
+        ack.assigned_client_id = assigned.map(|id| id.as_ref().into());
+        ack.response_info = response_info.map(Into::into);
+    });
+    Ok(if forever { ack.keep_alive(NO_KEEP_ALIVE) } else { ack })
+}
+
+/// An acknowledgement makes room in the client's Receive Maximum.
+fn unblock_on_ack(
+    worker: &Rc<Worker>,
+    client: &Rc<crate::hub::client::Client>,
+    handshake: &Handshake,
+) {
+    let (worker, client) = (Rc::downgrade(worker), Rc::downgrade(client));
+    handshake.sink().publish_ack_cb(move |_, _| {
+        if let (Some(worker), Some(client)) = (worker.upgrade(), client.upgrade()) {
+            worker.unblock(&client);
+        }
+    });
+}
+
+fn connack(reason: ReasonCode) -> ConnectAckReason {
+    ConnectAckReason::try_from(reason.get()).unwrap_or(ConnectAckReason::UnspecifiedError)
+}
+
+pub(super) async fn protocol(
+    session: &V5,
+    message: ProtocolMessage,
+) -> Result<ProtocolMessageAck, SessionError> {
+    Ok(match message {
+        ProtocolMessage::Subscribe(subscribe) => subscribe_all(session, subscribe).await,
+        ProtocolMessage::Unsubscribe(mut unsubscribe) => {
+            for mut entry in &mut unsubscribe {
+                let reason = match TopicFilter::new(entry.topic().as_ref()) {
+                    Ok(filter) => session.worker.unsubscribe(&session.client, &filter),
+                    Err(_) => ReasonCode::TOPIC_FILTER_INVALID,
+                };
+                if let Ok(reason) = UnsubscribeAckReason::try_from(reason.get()) {
+                    entry.fail(reason);
+                }
+            }
+            unsubscribe.ack()
+        }
+        ProtocolMessage::Disconnect(disconnect) => {
+            let reason = disconnect.packet().reason_code;
+            if reason == ntex_mqtt::v5::codec::DisconnectReasonCode::NormalDisconnection {
+                // [MQTT-3.14.4-3]
+                session.client.will.borrow_mut().take();
+            }
+            disconnect.ack()
+        }
+        other => other.ack(),
+    })
+}
+
+async fn subscribe_all(session: &V5, mut subscribe: control::Subscribe) -> ProtocolMessageAck {
+    let wanted: Vec<_> = subscribe.packet().topic_filters.clone();
+    let mut reasons = Vec::with_capacity(wanted.len());
+    for (filter, options) in wanted {
+        reasons.push(match TopicFilter::new(&*filter) {
+            // [MQTT-3.8.3-4]
+            Ok(filter) if options.no_local && filter.share_name().is_some() => {
+                ReasonCode::PROTOCOL_ERROR
+            }
+            Ok(filter) => {
+                let subscription = Subscription {
+                    filter,
+                    qos: convert::from_qos(options.qos),
+                    no_local: options.no_local,
+                };
+                session.worker.subscribe(&session.client, subscription).await
+            }
+            Err(_) => ReasonCode::TOPIC_FILTER_INVALID,
+        });
+    }
+    for (mut entry, reason) in subscribe.iter_mut().zip(reasons) {
+        let reason = SubscribeAckReason::try_from(reason.get());
+        entry.fail(reason.unwrap_or(SubscribeAckReason::UnspecifiedError));
+    }
+    subscribe.ack()
+}
+
+pub(super) async fn publish(
+    session: &V5,
+    mut publish: Publish,
+) -> Result<PublishAck, SessionError> {
+    if publish.retain() {
+        // [MQTT-3.2.2-14]: CONNACK has said that there are no retained messages.
+        let reason = ntex_mqtt::v5::codec::DisconnectReasonCode::RetainNotSupported;
+        session.client.close(reason);
+        return Err(SessionError);
+    }
+    // A large payload arrives in pieces; the limit of a packet's size bounds it.
+    let payload = publish.read_all().await.map_err(|_| SessionError)?;
+    let reason = match message(std::mem::take(publish.packet_mut()), payload) {
+        Ok(message) => session.worker.publish(&session.client, message),
+        Err(_) => ReasonCode::TOPIC_NAME_INVALID,
+    };
+    let reason = PublishAckReason::try_from(reason.get());
+    Ok(PublishAck::new(reason.unwrap_or(PublishAckReason::UnspecifiedError)))
+}

@@ -1,0 +1,165 @@
+//! What the workers of one hub share.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::{mpsc, oneshot};
+use tokio_util::sync::CancellationToken;
+
+use super::access::{Authenticate, Authorize};
+use super::builder::HubLimits;
+use super::presence::Roll;
+use crate::core::packet::{Message, Qos, Subscription};
+use crate::core::topic::TopicFilter;
+use crate::link::LinkSeat;
+
+/// Names a client on every worker. Never used twice.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) struct ClientKey {
+    pub(super) worker: usize,
+    pub(super) serial: u64,
+}
+
+/// What workers are told. Bounded by what causes it: one for each connection, subscription or call
+/// of the hub's methods.
+pub(super) enum Order {
+    /// Serve a connection.
+    Accept(std::net::TcpStream, std::net::SocketAddr),
+    /// Drive a link of this process.
+    Attach(LinkSeat, Arc<str>),
+    /// A client of another worker subscribed or unsubscribed. Dropping `Acknowledge` confirms.
+    Subscribe(ClientKey, Subscription, Acknowledge),
+    Unsubscribe(ClientKey, TopicFilter),
+    /// A client of another worker is gone.
+    Forget(ClientKey),
+    /// Close a session whose client connected again. The sender is dropped when it is closed.
+    TakeOver(ClientKey, oneshot::Sender<()>),
+    /// Tell every client that the hub is stopping.
+    Dismiss,
+}
+
+/// Dropped when a worker has seen a route, or will never see one again.
+pub(super) type Acknowledge = mpsc::Sender<()>;
+
+/// How one worker is reached from the others.
+#[derive(Clone)]
+pub(super) struct Mailbox {
+    pub(super) orders: mpsc::UnboundedSender<Order>,
+    /// Messages for clients of this worker, with the QoS of the subscription. Bounded.
+    pub(super) messages: mpsc::Sender<(ClientKey, Qos, Message)>,
+}
+
+pub(super) struct Shared {
+    pub(super) limits: HubLimits,
+    pub(super) authenticate: Option<Authenticate>,
+    pub(super) authorize: Option<Authorize>,
+    pub(super) mailboxes: Vec<Mailbox>,
+    pub(super) presence: Roll,
+    /// Which session a client identifier belongs to. Locked when a client comes or goes, never for
+    /// a message.
+    sessions: Mutex<HashMap<Arc<str>, ClientKey>>,
+    pub(super) connections: AtomicUsize,
+    pub(super) counters: Counters,
+    pub(super) stop: CancellationToken,
+    next_serial: AtomicU64,
+    next_worker: AtomicUsize,
+}
+
+impl Shared {
+    pub(super) fn new(
+        limits: HubLimits,
+        authenticate: Option<Authenticate>,
+        authorize: Option<Authorize>,
+        mailboxes: Vec<Mailbox>,
+    ) -> Self {
+        Self {
+            limits,
+            authenticate,
+            authorize,
+            mailboxes,
+            presence: Roll::new(),
+            sessions: Mutex::default(),
+            connections: AtomicUsize::new(0),
+            counters: Counters::default(),
+            stop: CancellationToken::new(),
+            next_serial: AtomicU64::new(0),
+            next_worker: AtomicUsize::new(0),
+        }
+    }
+
+    /// A key for a client of this worker.
+    pub(super) fn new_key(&self, worker: usize) -> ClientKey {
+        ClientKey { worker, serial: self.next_serial.fetch_add(1, Ordering::Relaxed) }
+    }
+
+    /// Workers in turn.
+    pub(super) fn pick(&self) -> &Mailbox {
+        let turn = self.next_worker.fetch_add(1, Ordering::Relaxed);
+        &self.mailboxes[turn % self.mailboxes.len()]
+    }
+
+    /// Gives the client identifier to this session; returns the one that had it.
+    pub(super) fn claim(&self, client_id: &Arc<str>, key: ClientKey) -> Option<ClientKey> {
+        self.sessions().insert(Arc::clone(client_id), key)
+    }
+
+    /// Gives the client identifier back, unless another session has taken it since.
+    pub(super) fn release(&self, client_id: &str, key: ClientKey) {
+        let mut sessions = self.sessions();
+        if sessions.get(client_id) == Some(&key) {
+            sessions.remove(client_id);
+        }
+    }
+
+    fn sessions(&self) -> MutexGuard<'_, HashMap<Arc<str>, ClientKey>> {
+        self.sessions.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn stats(&self) -> HubStats {
+        HubStats {
+            connections: self.connections.load(Ordering::Relaxed),
+            forwarded: self.counters.forwarded.get(),
+            unmatched: self.counters.unmatched.get(),
+            refused: self.counters.refused.get(),
+            overflowed: self.counters.overflowed.get(),
+        }
+    }
+}
+
+/// What a [`Hub`](super::Hub) has seen so far.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub struct HubStats {
+    /// Network connections at this moment, those in the handshake included.
+    pub connections: usize,
+    /// Messages that at least one subscriber's queue took.
+    pub forwarded: u64,
+    /// Messages that nobody was subscribed to.
+    pub unmatched: u64,
+    /// Messages and subscriptions that were not allowed.
+    pub refused: u64,
+    /// Messages that a subscriber's queue had no room for.
+    pub overflowed: u64,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Counters {
+    pub(super) forwarded: Counter,
+    pub(super) unmatched: Counter,
+    pub(super) refused: Counter,
+    pub(super) overflowed: Counter,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Counter(AtomicU64);
+
+impl Counter {
+    pub(super) fn increment(&self) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn get(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
