@@ -1,0 +1,284 @@
+//! The floor: request-response by hand over ntex-mqtt, with a map of waiters and nothing else. No
+//! deadlines, no limits, no reconnect, no thread to cross: asking and connection share one.
+
+#[path = "../../../roundtrip/measure.rs"]
+mod measure;
+
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use clap::{Args, Parser};
+use hdrhistogram::Histogram;
+use measure::{Measurement, cpu_time};
+use ntex::service::fn_service;
+use ntex::util::{ByteString, Bytes};
+use ntex::{SharedCfg, connect::Connector};
+use ntex_mqtt::v5::codec::{PublishProperties, SubscriptionOptions};
+use ntex_mqtt::v5::{self, MqttSink, client::Connect, client::MqttConnector};
+use ntex_mqtt::{MqttServer, MqttServiceConfig, QoS};
+use tokio::io::AsyncReadExt;
+use tokio::sync::oneshot;
+
+pub(crate) type Error = Box<dyn std::error::Error + Send + Sync>;
+
+#[derive(Parser)]
+enum Role {
+    Respond(Respond),
+    Ask(Ask),
+}
+
+#[derive(Args)]
+struct Respond {
+    #[arg(long)]
+    broker: Option<String>,
+}
+
+#[derive(Args)]
+struct Ask {
+    #[arg(long)]
+    address: String,
+    #[arg(long)]
+    qos: u8,
+    #[arg(long)]
+    in_flight: usize,
+    #[arg(long)]
+    payload: usize,
+    #[arg(long)]
+    millis: u64,
+}
+
+fn main() -> Result<(), Error> {
+    let role = Role::parse();
+    let system = ntex::rt::System::build().name("bare").signals(false);
+    system.build(ntex::rt::DefaultRuntime).block_on(async move {
+        match role {
+            Role::Respond(options) => respond(options).await,
+            Role::Ask(options) => ask(options).await,
+        }
+    })
+}
+
+#[derive(Debug)]
+struct Failed;
+
+impl From<()> for Failed {
+    fn from((): ()) -> Self {
+        Self
+    }
+}
+
+impl TryFrom<Failed> for v5::PublishAck {
+    type Error = Failed;
+
+    fn try_from(failed: Failed) -> Result<Self, Failed> {
+        Err(failed)
+    }
+}
+
+/// Sends without waiting for the acknowledgement.
+fn send(
+    sink: &MqttSink,
+    topic: ByteString,
+    properties: PublishProperties,
+    payload: Bytes,
+    qos: QoS,
+) {
+    let publish = sink.publish(topic).properties(|p| *p = properties);
+    if qos == QoS::AtMostOnce {
+        let _ = publish.send_at_most_once(payload);
+    } else {
+        ntex::rt::spawn(async move { publish.send_at_least_once(payload).await }).detach();
+    }
+}
+
+/// Sends a request's payload back to its response topic.
+async fn answer(sink: &MqttSink, request: &v5::Publish) {
+    let asked = &request.packet().properties;
+    let properties = PublishProperties {
+        correlation_data: asked.correlation_data.clone(),
+        ..PublishProperties::default()
+    };
+    let topic = asked.response_topic.clone().unwrap_or_default();
+    let payload = request.read_all().await.unwrap_or_default();
+    send(sink, topic, properties, payload, request.qos());
+}
+
+fn config() -> SharedCfg {
+    let mqtt = MqttServiceConfig::new()
+        .set_max_receive(u16::MAX)
+        .set_max_receive_size(0)
+        .set_max_send(u16::MAX);
+    SharedCfg::new("bare").add(mqtt).into()
+}
+
+async fn respond(options: Respond) -> Result<(), Error> {
+    match options.broker {
+        Some(address) => respond_through(&address).await?,
+        None => respond_directly()?,
+    }
+    // Until the parent closes our standard input.
+    tokio::io::stdin().read_to_end(&mut Vec::new()).await?;
+    Ok(())
+}
+
+fn respond_directly() -> Result<(), Error> {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0")?;
+    println!("mqtt://{}", listener.local_addr()?);
+    let server = ntex::server::build().listen("bare", listener, async |_| {
+        MqttServer::new().v5(v5::MqttServer::new(async |handshake: v5::Handshake| {
+            Ok::<_, Failed>(handshake.ack(()))
+        })
+        .protocol(async |message: v5::ProtocolMessage| {
+            Ok::<_, Failed>(match message {
+                v5::ProtocolMessage::Subscribe(mut subscribe) => {
+                    subscribe.iter_mut().for_each(|mut s| s.confirm(QoS::AtLeastOnce));
+                    subscribe.ack()
+                }
+                other => other.ack(),
+            })
+        })
+        .publish(ntex::service::fn_factory_with_config(
+            async |session: v5::Session<()>| {
+                Ok::<_, Failed>(fn_service(async move |request: v5::Publish| {
+                    answer(session.sink(), &request).await;
+                    Ok::<_, Failed>(request.ack())
+                }))
+            },
+        )))
+    })?;
+    server.config("bare", config()).workers(1).disable_signals().run();
+    Ok(())
+}
+
+async fn respond_through(address: &str) -> Result<(), Error> {
+    let client = connect(address, "responder").await?;
+    let sink = client.sink();
+    let for_answers = sink.clone();
+    let router = client.resource(
+        "bench/echo",
+        fn_service(async move |request: v5::Publish| {
+            answer(&for_answers, &request).await;
+            Ok::<_, Failed>(request.ack())
+        }),
+    );
+    ntex::rt::spawn(router.start_default()).detach();
+    subscribe(&sink, "bench/echo").await?;
+    println!("{address}");
+    Ok(())
+}
+
+async fn connect(address: &str, client_id: &'static str) -> Result<v5::client::Client, Error> {
+    let address = address.trim_start_matches("mqtt://").to_owned();
+    let connector = MqttConnector::<String, _>::new().connector(Connector::default());
+    let service = ntex::ServiceFactory::pipeline(&connector, config()).await;
+    let service = service.map_err(|_| "the connector cannot be made")?;
+    let client =
+        service.call(Connect::new(address).client_id(client_id).max_receive(u16::MAX)).await;
+    client.map_err(|error| format!("{error:?}").into())
+}
+
+async fn subscribe(sink: &MqttSink, filter: &'static str) -> Result<(), Error> {
+    let options = SubscriptionOptions { qos: QoS::AtLeastOnce, ..SubscriptionOptions::default() };
+    sink.subscribe(None).topic_filter(filter.into(), options).send().await?;
+    Ok(())
+}
+
+/// The map, and what answers are looked up by.
+#[derive(Default)]
+struct Waiters {
+    next: Cell<u64>,
+    waiting: RefCell<HashMap<u64, oneshot::Sender<Bytes>>>,
+}
+
+const RESPONSES: &str = "clients/bare/responses";
+
+async fn ask(options: Ask) -> Result<(), Error> {
+    let client = connect(&options.address, "requester").await?;
+    let sink = client.sink();
+    let waiters = Rc::new(Waiters::default());
+    let answered = Rc::clone(&waiters);
+    let router = client.resource(
+        RESPONSES,
+        fn_service(async move |answer: v5::Publish| {
+            let id = answer.packet().properties.correlation_data.as_deref();
+            let id = id.and_then(|id| id.try_into().ok()).map(u64::from_be_bytes);
+            let waiter = id.and_then(|id| answered.waiting.borrow_mut().remove(&id));
+            if let (Some(waiter), Ok(payload)) = (waiter, answer.read_all().await) {
+                let _ = waiter.send(payload);
+            }
+            Ok::<_, Failed>(answer.ack())
+        }),
+    );
+    ntex::rt::spawn(router.start_default()).detach();
+    subscribe(&sink, RESPONSES).await?;
+
+    let asker = Rc::new(Asker {
+        sink,
+        waiters,
+        payload: Bytes::from(vec![b'x'; options.payload]),
+        qos: if options.qos == 0 { QoS::AtMostOnce } else { QoS::AtLeastOnce },
+    });
+    let window = Duration::from_millis(options.millis);
+    run_for(&asker, options.in_flight, window / 3).await?;
+    let (before, start) = (cpu_time()?, Instant::now());
+    let times = run_for(&asker, options.in_flight, window).await?;
+    let measurement = Measurement::new(&times, start.elapsed(), cpu_time()? - before);
+    serde_json::to_writer(std::io::stdout().lock(), &measurement)?;
+    Ok(())
+}
+
+struct Asker {
+    sink: MqttSink,
+    waiters: Rc<Waiters>,
+    payload: Bytes,
+    qos: QoS,
+}
+
+impl Asker {
+    async fn call(&self) -> Result<Bytes, Error> {
+        let id = self.waiters.next.replace(self.waiters.next.get() + 1);
+        let (waiter, answer) = oneshot::channel();
+        self.waiters.waiting.borrow_mut().insert(id, waiter);
+        let properties = PublishProperties {
+            response_topic: Some(ByteString::from_static(RESPONSES)),
+            correlation_data: Some(Bytes::copy_from_slice(&id.to_be_bytes())),
+            ..PublishProperties::default()
+        };
+        let topic = ByteString::from_static("bench/echo");
+        send(&self.sink, topic, properties, self.payload.clone(), self.qos);
+        Ok(answer.await?)
+    }
+}
+
+async fn run_for(
+    asker: &Rc<Asker>,
+    in_flight: usize,
+    window: Duration,
+) -> Result<Histogram<u64>, Error> {
+    let end = Instant::now() + window;
+    let mut callers = Vec::new();
+    for _ in 0..in_flight {
+        callers.push(ntex::rt::spawn(call_until(end, Rc::clone(asker))));
+    }
+    let mut all = Histogram::new(3)?;
+    for caller in callers {
+        all.add(caller.await.map_err(|_| "a caller panicked")??)?;
+    }
+    Ok(all)
+}
+
+async fn call_until(end: Instant, asker: Rc<Asker>) -> Result<Histogram<u64>, Error> {
+    let mut times = Histogram::new(3)?;
+    let mut start = Instant::now();
+    while start < end {
+        if asker.call().await?.len() != asker.payload.len() {
+            return Err("an answer that is not the echo of its request".into());
+        }
+        let now = Instant::now();
+        times.record(u64::try_from((now - start).as_nanos())?)?;
+        start = now;
+    }
+    Ok(times)
+}

@@ -1,0 +1,40 @@
+//! The answering process: an echo, in a hub of its own or as the client of a broker.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use clap::Args;
+use tokio::io::AsyncReadExt;
+use tower_mqtt::{Client, Hub, Link, Responder, Router};
+
+use super::Error;
+
+#[derive(Args)]
+pub(crate) struct Options {
+    /// The broker; without it, a hub.
+    #[arg(long)]
+    broker: Option<String>,
+}
+
+pub(crate) async fn respond(options: &Options) -> Result<(), Error> {
+    match &options.broker {
+        Some(address) => serve(Client::connect(address).await?, address).await,
+        None => {
+            let hub = Hub::builder().bind("127.0.0.1:0").start().await?;
+            let address = hub.local_addr().ok_or("the hub listens nowhere")?;
+            serve(hub.link("responder"), &format!("mqtt://{address}")).await?;
+            hub.shutdown(Duration::from_secs(1)).await;
+            Ok(())
+        }
+    }
+}
+
+/// Writes where to ask, and answers until the parent closes our standard input.
+async fn serve(link: Link, address: &str) -> Result<(), Error> {
+    let router = Router::new().route("bench/echo", async |payload: Bytes| payload);
+    let responder = Responder::builder(link).concurrency(4096).serve(router).await?;
+    println!("{address}");
+    tokio::io::stdin().read_to_end(&mut Vec::new()).await?;
+    responder.shutdown(Duration::from_secs(1)).await;
+    Ok(())
+}
