@@ -428,7 +428,7 @@ mod tests {
         for (text, error) in [
             ("", TemplateError::Topic(TopicError::Empty)),
             ("a/+", TemplateError::Topic(TopicError::Wildcard)),
-            ("a/\0", TemplateError::Topic(TopicError::Nul)),
+            ("a/\0", TemplateError::Topic(TopicError::Control)),
             ("$share/g/{x}", TemplateError::Topic(TopicError::ShareName)),
             ("a/{x", TemplateError::UnclosedBrace { level: level("{x") }),
             ("{x/y}", TemplateError::UnclosedBrace { level: level("{x") }),

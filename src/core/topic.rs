@@ -26,9 +26,10 @@ pub enum TopicError {
         /// The length in bytes.
         len: usize,
     },
-    /// The text contains the null character U+0000 [MQTT-4.7.3-2].
-    #[error("a topic must not contain the null character")]
-    Nul,
+    /// The text contains a control character. U+0000 is forbidden [MQTT-4.7.3-2], and a server may
+    /// close the connection because of any other (MQTT 5 §1.5.4); Mosquitto does.
+    #[error("a topic must not contain control characters")]
+    Control,
     /// A topic name contains `+` or `#` [MQTT-4.7.0-1].
     #[error("a topic name must not contain the wildcards `+` and `#`")]
     Wildcard,
@@ -47,7 +48,7 @@ pub enum TopicError {
 
 /// The name of a topic: where a message is published.
 ///
-/// It has 1 to [`MAX_LEN`] bytes and contains neither U+0000 nor a wildcard. A name that starts
+/// It has 1 to [`MAX_LEN`] bytes and contains neither control characters nor a wildcard. A name that starts
 /// with `$share/` is refused too: no filter can name it, as this prefix marks a shared
 /// subscription.
 ///
@@ -66,7 +67,7 @@ impl TopicName {
     /// Parses a topic name. An `Arc<str>` is taken over without a copy.
     ///
     /// # Errors
-    /// [`TopicError::Empty`], [`TooLong`](TopicError::TooLong), [`Nul`](TopicError::Nul),
+    /// [`TopicError::Empty`], [`TooLong`](TopicError::TooLong), [`Control`](TopicError::Control),
     /// [`Wildcard`](TopicError::Wildcard), and [`ShareName`](TopicError::ShareName) for a name
     /// that starts with `$share/`.
     pub fn new(text: impl AsRef<str> + Into<Arc<str>>) -> Result<Self, TopicError> {
@@ -109,7 +110,7 @@ impl TopicFilter {
     /// Parses a topic filter. An `Arc<str>` is taken over without a copy.
     ///
     /// # Errors
-    /// [`TopicError::Empty`], [`TooLong`](TopicError::TooLong), [`Nul`](TopicError::Nul),
+    /// [`TopicError::Empty`], [`TooLong`](TopicError::TooLong), [`Control`](TopicError::Control),
     /// [`MisplacedWildcard`](TopicError::MisplacedWildcard), and
     /// [`ShareName`](TopicError::ShareName) for a text that starts with `$share/` without being
     /// a shared subscription, or names two groups.
@@ -127,7 +128,7 @@ impl TopicFilter {
     /// already is replaced.
     ///
     /// # Errors
-    /// [`TopicError::ShareName`] or [`Nul`](TopicError::Nul) when `name` cannot be a share name,
+    /// [`TopicError::ShareName`] or [`Control`](TopicError::Control) when `name` cannot be a share name,
     /// [`TooLong`](TopicError::TooLong) when the whole is longer than [`MAX_LEN`].
     pub fn shared(&self, name: &str) -> Result<Self, TopicError> {
         check_share_name(name)?;
@@ -337,14 +338,14 @@ fn check_text(text: &str) -> Result<(), TopicError> {
     match text {
         "" => Err(TopicError::Empty), // [MQTT-4.7.3-1]
         _ if text.len() > MAX_LEN => Err(TopicError::TooLong { len: text.len() }), // [MQTT-4.7.3-3]
-        _ if text.contains('\0') => Err(TopicError::Nul), // [MQTT-4.7.3-2]
+        _ if text.contains(char::is_control) => Err(TopicError::Control), // [MQTT-4.7.3-2]
         _ => Ok(()),
     }
 }
 
 fn check_share_name(name: &str) -> Result<(), TopicError> {
-    if name.contains('\0') {
-        return Err(TopicError::Nul);
+    if name.contains(char::is_control) {
+        return Err(TopicError::Control);
     }
     // [MQTT-4.8.2-1], [MQTT-4.8.2-2]
     if name.is_empty() || name.contains(['/', '+', '#']) {
@@ -372,7 +373,8 @@ mod tests {
         }
         for (bad, error) in [
             ("", TopicError::Empty),
-            ("a\0b", TopicError::Nul),
+            ("a\0b", TopicError::Control),
+            ("a\nb", TopicError::Control),
             ("a/+", TopicError::Wildcard),
             ("a#", TopicError::Wildcard),
             ("$share/group/a", TopicError::ShareName),
@@ -404,7 +406,7 @@ mod tests {
         }
         for (bad, error) in [
             ("", TopicError::Empty),
-            ("a/\0", TopicError::Nul),
+            ("a/\0", TopicError::Control),
             ("sport/tennis#", TopicError::MisplacedWildcard),
             ("sport/tennis/#/ranking", TopicError::MisplacedWildcard),
             ("sport+", TopicError::MisplacedWildcard),
@@ -476,7 +478,7 @@ mod tests {
         for bad in ["", "a/b", "+", "a#"] {
             assert_eq!(plain.shared(bad), Err(TopicError::ShareName));
         }
-        assert_eq!(plain.shared("\0"), Err(TopicError::Nul));
+        assert_eq!(plain.shared("\0"), Err(TopicError::Control));
         assert!(matches!(plain.shared(&"g".repeat(MAX_LEN)), Err(TopicError::TooLong { .. })));
         assert!(!shared.is_exact() && filter("$share/g/a").is_exact());
     }
