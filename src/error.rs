@@ -85,6 +85,19 @@ impl RequestError {
     }
 }
 
+/// What a handler answers when a call that it made has failed and it returns the error: a refusal is
+/// passed on, a request that could not be written is the handler's own mistake (500), and everything
+/// else means that what it depends on is not available (503).
+impl From<RequestError> for Status {
+    fn from(error: RequestError) -> Self {
+        match error {
+            RequestError::Refused(status) => status,
+            RequestError::InvalidRequest(_) => Self::INTERNAL,
+            other => Self::UNAVAILABLE.with_message(format!("a call made for it: {other}")),
+        }
+    }
+}
+
 /// What is wrong with a request that cannot be sent.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[non_exhaustive]

@@ -296,7 +296,7 @@ impl Response {
     /// [`DecodeError`] when the payload is not JSON of this shape.
     #[cfg(feature = "json")]
     pub fn json<T: serde::de::DeserializeOwned>(&self) -> Result<T, DecodeError> {
-        serde_json::from_slice(&self.payload).map_err(|error| DecodeError(error.to_string().into()))
+        serde_json::from_slice(&self.payload).map_err(|error| DecodeError::new(&error))
     }
 
     pub(crate) fn set_wire(&mut self, content_type: Option<Text>, properties: UserProperties) {
@@ -309,10 +309,43 @@ impl Response {
     }
 }
 
-/// The payload cannot be read as what was asked for. The text says where; it holds no payload.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("payload: {0}")]
-pub struct DecodeError(Box<str>);
+/// A payload is not JSON, or not of the shape that was asked for. It says where, and never quotes
+/// the payload.
+#[cfg(feature = "json")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum DecodeError {
+    /// It is not JSON.
+    #[error("not JSON: line {line} column {column}")]
+    Syntax {
+        /// Counted from 1.
+        line: usize,
+        /// Counted from 1.
+        column: usize,
+    },
+    /// It is JSON of another shape.
+    #[error("JSON of an unexpected shape: line {line} column {column}")]
+    Shape {
+        /// Counted from 1.
+        line: usize,
+        /// Counted from 1.
+        column: usize,
+    },
+}
+
+#[cfg(feature = "json")]
+impl DecodeError {
+    /// serde's own text may quote the payload, so only the place is taken from it.
+    pub(crate) fn new(error: &serde_json::Error) -> Self {
+        use serde_json::error::Category;
+
+        let (line, column) = (error.line(), error.column());
+        match error.classify() {
+            Category::Data => Self::Shape { line, column },
+            Category::Syntax | Category::Eof | Category::Io => Self::Syntax { line, column },
+        }
+    }
+}
 
 #[cfg(feature = "json")]
 pub(crate) const JSON: &str = "application/json";

@@ -7,6 +7,7 @@ use bytes::Bytes;
 
 #[cfg(feature = "json")]
 use super::extract::Json;
+use crate::error::RequestError;
 use crate::message::{Response, Status};
 
 const TEXT: &str = "text/plain; charset=utf-8";
@@ -17,6 +18,7 @@ const TEXT: &str = "text/plain; charset=utf-8";
 /// |---|---|
 /// | [`Response`] | itself |
 /// | [`Status`] | that status, no payload |
+/// | [`RequestError`](crate::RequestError) of a call that the handler made | 503; 500 or the refusal's status where it says more |
 /// | `()` | 204, no payload |
 /// | `&'static str`, `String`, `Cow<'static, str>` | 200, the text, `text/plain; charset=utf-8` |
 /// | [`Bytes`], `Vec<u8>` | 200, the bytes, no content type |
@@ -54,6 +56,12 @@ pub trait IntoResponse {
 impl IntoResponse for Response {
     fn into_response(self) -> Response {
         self
+    }
+}
+
+impl IntoResponse for RequestError {
+    fn into_response(self) -> Response {
+        Status::from(self).into_response()
     }
 }
 

@@ -3,6 +3,8 @@
 use thiserror::Error;
 
 use super::into_response::IntoResponse;
+#[cfg(feature = "json")]
+use crate::message::DecodeError;
 use crate::message::{Response, Status};
 
 /// Why [`Path`](super::extract::Path) says no.
@@ -34,7 +36,7 @@ impl PathRejection {
     }
 }
 
-/// Why [`Json`](super::extract::Json) says no. Lines and columns count from 1.
+/// Why [`Json`](super::extract::Json) says no.
 #[cfg(feature = "json")]
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[non_exhaustive]
@@ -42,22 +44,9 @@ pub enum JsonRejection {
     /// 415: the request says that its payload is something else.
     #[error("the payload must be JSON")]
     ContentType,
-    /// 400: the payload is not JSON.
-    #[error("not JSON: line {line} column {column}")]
-    Syntax {
-        /// Where reading stopped.
-        line: usize,
-        /// Where reading stopped.
-        column: usize,
-    },
-    /// 400: the payload is JSON, but of another shape than the handler reads.
-    #[error("JSON of an unexpected shape: line {line} column {column}")]
-    Shape {
-        /// Where reading stopped.
-        line: usize,
-        /// Where reading stopped.
-        column: usize,
-    },
+    /// 400: the payload cannot be read.
+    #[error(transparent)]
+    Payload(#[from] DecodeError),
 }
 
 #[cfg(feature = "json")]
@@ -65,7 +54,7 @@ impl JsonRejection {
     fn status(&self) -> Status {
         match self {
             Self::ContentType => Status::UNSUPPORTED_TYPE,
-            Self::Syntax { .. } | Self::Shape { .. } => Status::BAD_REQUEST,
+            Self::Payload(_) => Status::BAD_REQUEST,
         }
     }
 }

@@ -3,10 +3,9 @@
 use std::ops::{Deref, DerefMut};
 
 use serde::de::DeserializeOwned;
-use serde_json::error::Category;
 
 use super::{FromRequest, OptionalFromRequest};
-use crate::message::Request;
+use crate::message::{DecodeError, Request};
 use crate::responder::rejection::JsonRejection;
 
 /// The payload, read from JSON; as a return value, an answer written as JSON.
@@ -53,16 +52,8 @@ fn read<T: DeserializeOwned>(request: &Request) -> Result<Json<T>, JsonRejection
     if !request.parts().content_type.as_deref().is_none_or(is_json) {
         return Err(JsonRejection::ContentType);
     }
-    serde_json::from_slice(request.payload()).map(Json).map_err(|error| reject(&error))
-}
-
-/// serde's own text may quote the payload, so only the place is taken from it.
-fn reject(error: &serde_json::Error) -> JsonRejection {
-    let (line, column) = (error.line(), error.column());
-    match error.classify() {
-        Category::Data => JsonRejection::Shape { line, column },
-        Category::Syntax | Category::Eof | Category::Io => JsonRejection::Syntax { line, column },
-    }
+    let value = serde_json::from_slice(request.payload());
+    value.map(Json).map_err(|error| DecodeError::new(&error).into())
 }
 
 /// `application/json`, or a type with the suffix `+json` (RFC 6839 §3.1), whatever the parameters.
