@@ -11,6 +11,8 @@ pub mod requester;
 pub mod responder;
 mod scope;
 
+pub use core::packet::Qos;
+pub use core::topic::TopicName;
 pub use error::{ConnectError, Delivery, InvalidRequest, RequestError, ServeError};
 #[cfg(feature = "ntex")]
 pub use hub::Hub;

@@ -9,6 +9,7 @@ use tokio_util::sync::PollSemaphore;
 use super::endpoint::{Endpoint, Settings};
 use super::stats::Counters;
 use super::{Requester, Shared};
+use crate::core::topic::TopicName;
 use crate::dialect::{Dialect, Native};
 use crate::error::ServeError;
 use crate::link::Link;
@@ -40,6 +41,7 @@ pub struct RequesterBuilder {
     max_in_flight: usize,
     timeout: Option<Duration>,
     on_disconnect: OnDisconnect,
+    response_topic: Option<TopicName>,
 }
 
 impl RequesterBuilder {
@@ -50,6 +52,7 @@ impl RequesterBuilder {
             max_in_flight: 1024,
             timeout: None,
             on_disconnect: OnDisconnect::default(),
+            response_topic: None,
         }
     }
 
@@ -81,6 +84,39 @@ impl RequesterBuilder {
         self
     }
 
+    /// Where the answers go.
+    ///
+    /// By default that is what the server's CONNACK says (Response Information), else
+    /// `clients/{client id}/responses`, with a level more for every requester of the link but the
+    /// first. Choose another when a machine wants its answers sorted, or when the broker's rules
+    /// leave it other topics. No two requesters of one link may have the same: each would take the
+    /// other's answers for strays.
+    ///
+    /// ```
+    /// # use tower::{Service, ServiceExt};
+    /// # use tower_mqtt::{Request, Requester, Responder, Router, link::memory};
+    /// use tower_mqtt::TopicName;
+    /// use tower_mqtt::message::Parts;
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let (machine, kitchen) = memory::pair();
+    /// # let tell = async |parts: Parts| parts.response_topic.map(|topic| topic.to_string());
+    /// # let _responder = Responder::builder(kitchen).serve(Router::new().route("tell", tell)).await?;
+    /// let topic = TopicName::new("machines/M7/recipes/soup")?;
+    /// let mut requester = Requester::builder(machine).response_topic(topic).build().await?;
+    ///
+    /// // The handler of `tell` says where its answer goes.
+    /// let response = requester.ready().await?.call(Request::new("tell", "")?).await?;
+    /// assert_eq!(response.payload(), "machines/M7/recipes/soup");
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn response_topic(mut self, topic: TopicName) -> Self {
+        self.response_topic = Some(topic);
+        self
+    }
+
     /// Subscribes to the answers and returns when that is acknowledged.
     ///
     /// # Errors
@@ -99,6 +135,7 @@ impl RequesterBuilder {
             dialect: Arc::clone(&self.dialect),
             max_in_flight: self.max_in_flight,
             on_disconnect: self.on_disconnect,
+            response_topic: self.response_topic,
         };
         let endpoint =
             Endpoint::new(settings, queue, Arc::clone(&counters), Arc::clone(&slots), ready);

@@ -21,6 +21,8 @@ pub(super) struct Settings {
     pub(super) dialect: Arc<dyn Dialect>,
     pub(super) max_in_flight: usize,
     pub(super) on_disconnect: OnDisconnect,
+    /// Instead of the one that follows from the connection.
+    pub(super) response_topic: Option<TopicName>,
 }
 
 pub(super) struct Endpoint {
@@ -206,9 +208,13 @@ impl Endpoint {
         self.send(ticket, message, out);
     }
 
-    /// The topic for answers on this connection: the server's or the usual one, with a level more
-    /// for every requester but the first, so that one rule of a broker covers them all.
-    fn response_topic(base: &TopicName, endpoint: usize) -> Result<TopicName, ServeError> {
+    /// The topic for answers on this connection: the configured one; else the server's or the usual
+    /// one, with a level more for every requester but the first, so that one rule of a broker covers
+    /// them all.
+    fn response_topic(&self, base: &TopicName, endpoint: usize) -> Result<TopicName, ServeError> {
+        if let Some(topic) = &self.settings.response_topic {
+            return Ok(topic.clone());
+        }
         if endpoint == 0 {
             return Ok(base.clone());
         }
@@ -257,7 +263,7 @@ impl link::Endpoint for Endpoint {
     fn connected(&mut self, out: &mut Outbox<'_>) {
         let Some(connection) = out.connection() else { return };
         let session_present = connection.session_present;
-        let topic = match Self::response_topic(&connection.response_base, out.endpoint()) {
+        let topic = match self.response_topic(&connection.response_base, out.endpoint()) {
             Ok(topic) => topic,
             Err(error) => return self.settle(Err(error)),
         };
