@@ -1,0 +1,122 @@
+//! Recipes for cooking machines: the embedded hub, a responder on it, and a machine that asks.
+//!
+//! ```text
+//! cargo run --example recipe_server
+//! cargo run --example recipe_server -- --listen 0.0.0.0:2883
+//! cargo run --example recipe_server -- --broker mqtt://user:password@broker:1883
+//! ```
+//!
+//! | topic | payload | answer |
+//! |---|---|---|
+//! | `recipes/{category}/list` | nothing, or `{}` | the names of the dishes |
+//! | `recipes/{category}/get` | `{"name": "miso soup"}` | the recipe |
+//!
+//! What is not in the book is answered with status 404. Ctrl-C stops the server.
+
+mod book;
+mod kitchen;
+mod place;
+mod recipe;
+
+use std::error::Error;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::Parser;
+use tower_mqtt::{Link, Requester, Responder};
+use tracing_subscriber::EnvFilter;
+
+use self::book::Book;
+use self::place::Place;
+use self::recipe::Recipe;
+
+/// How long handlers and clients may take to finish after Ctrl-C.
+const GRACE: Duration = Duration::from_secs(5);
+
+/// Serves recipes to cooking machines over MQTT.
+#[derive(Debug, Parser)]
+struct Args {
+    /// Where the embedded hub listens
+    #[arg(
+        long,
+        value_name = "HOST:PORT",
+        default_value = "127.0.0.1:1883",
+        conflicts_with = "broker"
+    )]
+    listen: String,
+    /// Serve through this broker, without a hub
+    #[arg(long, value_name = "mqtt://HOST:PORT")]
+    broker: Option<String>,
+}
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    let args = Args::parse();
+    let filter = EnvFilter::from_default_env();
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    match run(args).await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run(args: Args) -> Result<(), Box<dyn Error>> {
+    let stop = stop_signal()?;
+    let book = Book::read()?;
+    let place = match &args.broker {
+        Some(broker) => Place::connect(broker).await?,
+        None => Place::listen(&args.listen).await?,
+    };
+
+    // With a share name, a second server on the same broker takes a part of the requests.
+    let responder = Responder::builder(place.link().clone())
+        .share("recipe-servers")
+        .serve(kitchen::router(book.clone()))
+        .await?;
+
+    cook(place.link().clone()).await?;
+
+    println!("{} recipes are served. Ask for one:\n", book.len());
+    println!("  {}\n", place.command("soup", "miso soup"));
+    println!("Ctrl-C stops.");
+    let outcome = tokio::select! {
+        () = stop => Ok(()),
+        () = place.lost() => Err("the connection is closed for good".into()),
+    };
+
+    println!("Stopping.");
+    responder.shutdown(GRACE).await;
+    place.close(GRACE).await;
+    outcome
+}
+
+/// A cooking machine in this process: it asks as any other would.
+async fn cook(link: Link) -> Result<(), Box<dyn Error>> {
+    let requester = Requester::builder(link).build().await?;
+    for (category, dish) in [("soup", "gazpacho"), ("bread", "naan"), ("drink", "mango lassi")] {
+        let recipe = Recipe::fetch(requester.clone(), category, dish).await;
+        println!("{}", recipe.map_err(|error| format!("{category}/{dish}: {error}"))?);
+    }
+    Ok(())
+}
+
+/// Listens for Ctrl-C and SIGTERM from now on; resolves with the first.
+fn stop_signal() -> Result<impl Future<Output = ()>, Box<dyn Error>> {
+    #[cfg(unix)]
+    let (mut interrupt, mut terminate) = {
+        use tokio::signal::unix::{SignalKind, signal};
+        (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?)
+    };
+    #[cfg(windows)]
+    let (mut interrupt, mut terminate) =
+        (tokio::signal::windows::ctrl_c()?, tokio::signal::windows::ctrl_shutdown()?);
+    Ok(async move {
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+        }
+    })
+}
