@@ -1,4 +1,130 @@
-//! MQTT 5.0 request-response as tower services.
+//! MQTT 5.0 request-response as [tower](https://docs.rs/tower) services.
+//!
+//! MQTT 5 has what a request and its answer need: a request names the topic for the answer (Response
+//! Topic), and the answer repeats what pairs them (Correlation Data). This crate makes them a
+//! [`tower::Service`] on both sides. A [`Requester`] asks; a [`Router`] of plain async handlers, run
+//! by a [`Responder`], answers. Any MQTT 5 client that sets these two properties is a full peer.
+//!
+//! ```
+//! use tower::{Service, ServiceExt};
+//! use tower_mqtt::responder::extract::Path;
+//! use tower_mqtt::{Request, Requester, Responder, Router, Status, link::memory};
+//!
+//! async fn list(Path(category): Path<String>) -> Result<&'static str, Status> {
+//!     match &*category {
+//!         "soup" => Ok("miso soup, gazpacho"),
+//!         _ => Err(Status::NOT_FOUND.with_message("no such category")),
+//!     }
+//! }
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let (machine, kitchen) = memory::pair();
+//! let router = Router::new().route("recipes/{category}/list", list);
+//! let responder = Responder::builder(kitchen).serve(router).await?;
+//!
+//! let mut requester = Requester::builder(machine).build().await?;
+//! let response = requester.ready().await?.call(Request::new("recipes/soup/list", "")?).await?;
+//! assert_eq!(response.payload(), "miso soup, gazpacho");
+//!
+//! let response = requester.ready().await?.call(Request::new("recipes/cake/list", "")?).await?;
+//! assert_eq!(response.status().to_string(), "404 not found: no such category");
+//! # drop(responder);
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # The path of a request
+//!
+//! ```text
+//!  Requester            poll_ready takes a slot; call stamps deadline and correlation data
+//!      │ channel
+//!  Link                 encodes by the dialect, remembers the call, publishes
+//!      │ network        broker or hub: forwards, or says at once that nobody is subscribed
+//!  Link                 the responder's: refuses what is malformed, expired or too much
+//!      │ new task
+//!  Router ─ handler     extractors, your code, IntoResponse
+//!      │ channel
+//!  Link                 publishes the answer to the response topic
+//!      │ network
+//!  Link                 the requester's: finds the call by its correlation data
+//!      │ channel
+//!  ResponseFuture       an answer that is there beats a clock that has run out
+//! ```
+//!
+//! Behind every [`Link`] one thread or task owns the connection and all tables, so nothing is locked
+//! for a request. Handlers run as tasks on the runtime where
+//! [`serve`](responder::ResponderBuilder::serve) was called.
+//!
+//! # What lives where
+//!
+//! | module | what |
+//! |---|---|
+//! | [`message`] | [`Request`], [`Response`], [`Status`]: what services exchange |
+//! | [`requester`] | asking |
+//! | [`responder`] | answering: router, handlers, [extractors](responder::extract) |
+#![cfg_attr(
+    feature = "ntex",
+    doc = "| [`link`] | connections: [`Client`] to a broker, [in memory](link::memory) |\n| [`hub`] | the embedded server, for when there is no broker |"
+)]
+#![cfg_attr(not(feature = "ntex"), doc = "| [`link`] | connections: [in memory](link::memory) |")]
+//! | [`dialect`] | how requests and responses are written on topics, and how to add another way |
+//! | [`error`] | what can go wrong, sorted by whether the request may have been executed |
+//! | [`core`] | the protocol without clock, network or tasks: topics, templates, tables |
+//!
+//! # What is promised
+//!
+//! 1. Every call ends once, at its deadline at the latest, with a response or a [`RequestError`].
+//! 2. No call is given another's answer. Response topic and correlation data must both match; late,
+//!    duplicate, foreign and malformed answers are dropped and
+//!    [counted](requester::RequesterStats).
+//! 3. One deadline from end to end: the responder drops what has expired, drops the handler's future
+//!    at the deadline and triggers its [`Cancellation`]; calls made by the handler inherit
+//!    [what is left](current_deadline).
+//! 4. Every failure is answered: a payload that cannot be read, an unknown route, a panic, an
+//!    overload. The caller need not wait for a timeout to learn it.
+//! 5. [`NoResponder`](RequestError::NoResponder) at once where the broker says so (see below); a
+//!    refused PUBLISH or SUBSCRIBE is an error at once.
+//! 6. After a lost connection: reconnect with back-off and jitter, subscribe again, then publish.
+//!    Calls in flight [fail fast or ride through](requester::OnDisconnect).
+//! 7. A peer that is gone without a word is noticed within one and a half keep-alives.
+//! 8. A responder publishes only to a response topic that its
+//!    [policy](responder::ResponderBuilder::allow_response_topic) allows.
+//! 9. Every queue and table has a bound. The tables of them, with what happens when one is full, are
+#![cfg_attr(feature = "ntex", doc = "   in [`link`](link#bounds) and [`hub`](hub#bounds),")]
+#![cfg_attr(not(feature = "ntex"), doc = "   in [`link`](link#bounds),")]
+//!    and here:
+//!
+//!    | what | default | when full |
+//!    |---|---|---|
+//!    | [calls in flight](requester::RequesterBuilder::max_in_flight) | 1,024 | `poll_ready` waits |
+//!    | [requests being handled](responder::ResponderBuilder::concurrency) | 256 | answered 503 |
+//! 10. A handler may make calls over the link that it is served on, as long as requests are
+//!     [acknowledged on receipt](responder::Acknowledge), the default.
+//! 11. [`shutdown`](Responder::shutdown) lets handlers finish and leaves no thread and no task.
+//!
+//! Not promised: at most one execution. QoS 1 delivers at least once, and a responder does not
+//! remember what it has seen. A handler that must not run twice has to know its requests.
+//!
+//! # Brokers, and what they say when nobody is subscribed
+//!
+//! | server | PUBACK for a request at QoS 1 | the call ends with |
+//! |---|---|---|
+//! | the hub, the in-memory link | 0x10 | [`NoResponder`](RequestError::NoResponder) at once |
+//! | Mosquitto 2 | 0x10 | `NoResponder` at once |
+//! | a broker that says Success, as MQTT 5 §3.4.2.1 allows | 0x00 | [`Timeout`](RequestError::Timeout) at the deadline |
+//!
+//! At QoS 0 there is no PUBACK, so no server says it. A client that is subscribed to `#` counts as
+//! a subscriber, and hides it.
+//!
+//! # Features
+//!
+//! | feature | default | what |
+//! |---|---|---|
+//! | `ntex` | yes | the network: the client for brokers and the hub |
+//! | `json` | yes | JSON payloads: `Request::json`, `Response::json`, the `Json` extractor |
+//!
+//! A feature adds; it never changes how the rest behaves.
 
 pub mod core;
 pub mod dialect;
@@ -23,3 +149,8 @@ pub use message::{Extensions, Request, Response, Status};
 pub use requester::Requester;
 pub use responder::{Responder, Router};
 pub use scope::{Cancellation, current_deadline};
+
+/// Compiles and runs the code of the README.
+#[cfg(all(doctest, feature = "ntex", feature = "json"))]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -1,0 +1,69 @@
+//! The README's table of bounds says what the defaults are.
+
+use tower_mqtt::link::{OutgoingLimits, memory};
+use tower_mqtt::{Requester, Responder};
+
+/// What the README says in the row that begins so.
+fn row(begin: &str) -> &'static str {
+    let mut lines = include_str!("../README.md").lines();
+    lines.find(|line| line.starts_with(&format!("| {begin}"))).expect(begin)
+}
+
+/// With commas, as it is written there.
+fn grouped(number: usize) -> String {
+    match number {
+        0..1000 => number.to_string(),
+        _ => format!("{},{:03}", grouped(number / 1000), number % 1000),
+    }
+}
+
+fn assert_says(begin: &str, value: &str) {
+    let row = row(begin);
+    assert!(row.contains(&format!(" {value} ")) || row.contains(&format!(" {value}, ")), "{row}");
+}
+
+const MIB: usize = 1024 * 1024;
+
+#[tokio::test]
+async fn of_links_requesters_and_responders() {
+    let OutgoingLimits { messages, bytes } = OutgoingLimits::default();
+    let outgoing = format!("{} messages, {} MiB", grouped(messages), bytes / MIB);
+    assert_says("messages waiting to be sent on a link", &outgoing);
+
+    let (link, _) = memory::pair();
+    let requester = format!("{:?}", Requester::builder(link.clone()));
+    assert!(requester.contains("max_in_flight: 1024,"), "{requester}");
+    assert_says("calls in flight", &grouped(1024));
+    let responder = format!("{:?}", Responder::builder(link));
+    assert!(responder.contains("concurrency: 256,"), "{responder}");
+    assert_says("requests that a responder handles at once", "256");
+}
+
+#[cfg(feature = "ntex")]
+#[test]
+fn of_the_client_and_the_hub() {
+    use tower_mqtt::{Client, Hub};
+
+    let client = format!("{:?}", Client::builder("mqtt://127.0.0.1"));
+    assert!(client.contains(&format!("maximum_packet_size: {MIB},")), "{client}");
+    assert_says("packet that a client accepts", "1 MiB");
+
+    let mut seen = None;
+    let _ = Hub::builder().limits(|limits| seen = Some(*limits));
+    let limits = seen.expect("the closure was called");
+    let waiting = limits.queued_bytes / MIB;
+    for (begin, value) in [
+        ("hub: connections", grouped(limits.connections)),
+        ("hub: time for the handshake", format!("{} s", limits.handshake.as_secs())),
+        ("hub: packet", format!("{} MiB", limits.packet as usize / MIB)),
+        ("hub: unacknowledged messages", grouped(limits.receive_maximum.into())),
+        ("hub: subscriptions", grouped(limits.subscriptions)),
+        (
+            "hub: messages waiting",
+            format!("{} messages, {waiting} MiB", grouped(limits.queued_messages)),
+        ),
+        ("hub: messages between", grouped(limits.between_workers)),
+    ] {
+        assert_says(begin, &value);
+    }
+}
