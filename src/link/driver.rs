@@ -1,7 +1,7 @@
 //! What runs a connection: takes events from the transport to the endpoints, and what they write
 //! to the transport. It is a state machine; whoever hosts it calls [`Driver::poll`].
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::task::{Context, Poll};
 use std::time::Instant;
 
@@ -10,7 +10,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::Sleep;
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 
-use super::outgoing::{Origin, Outgoing, PublishError};
+use super::outgoing::{EndpointId, Origin, Outgoing, PublishError};
 use super::{
     AckId, Connection, Endpoint, Event, LinkSeat, Outcome, SendId, Subscription, Token, Transport,
     Verdict,
@@ -25,14 +25,20 @@ const EVENTS_PER_TURN: usize = 256;
 /// One connection with the endpoints that are attached to it.
 pub(crate) struct Driver<T: Transport> {
     state: State<T>,
-    /// By the number that [`Origin::endpoint`] names.
-    endpoints: Vec<Option<Box<dyn Endpoint>>>,
+    /// By the slot that [`Origin::endpoint`] names.
+    endpoints: Vec<Option<Attached>>,
+    next_serial: u64,
     /// The order in which messages are offered: requesters first.
     order: Vec<usize>,
     attach: Option<mpsc::Receiver<Box<dyn Endpoint>>>,
     connected: watch::Sender<bool>,
     close: Pin<Box<WaitForCancellationFutureOwned>>,
     timer: Pin<Box<Sleep>>,
+}
+
+struct Attached {
+    id: EndpointId,
+    endpoint: Box<dyn Endpoint>,
 }
 
 /// What endpoints write to.
@@ -43,6 +49,9 @@ struct State<T> {
     subscribing: HashMap<SendId, Subscribing>,
     /// How many endpoints need a filter: it is given up with the last.
     filters: HashMap<TopicFilter, usize>,
+    /// What there was a subscription to when the connection was lost: a server that kept the
+    /// session still has it.
+    kept: HashSet<TopicFilter>,
     /// SUBACKs without which nothing may be published after a reconnect.
     held_by: usize,
 }
@@ -54,7 +63,7 @@ struct Subscribing {
 
 /// Where an endpoint writes to, during one call of it.
 pub(crate) struct Outbox<'a> {
-    endpoint: usize,
+    endpoint: EndpointId,
     now: Instant,
     transport: &'a mut dyn Transport,
     outgoing: &'a mut Outgoing,
@@ -76,9 +85,9 @@ impl Outbox<'_> {
         self.connection
     }
 
-    /// This endpoint's number on its link: the same until it is detached.
+    /// This endpoint's number on its link: the same until it is detached, and small.
     pub(crate) fn endpoint(&self) -> usize {
-        self.endpoint
+        self.endpoint.slot
     }
 
     /// Sends a message, now or as soon as the window allows. At QoS 1 its outcome is reported under
@@ -150,20 +159,11 @@ impl Outbox<'_> {
 }
 
 impl<T: Transport> State<T> {
-    fn outbox(&mut self, endpoint: usize, now: Instant) -> Outbox<'_> {
-        Outbox {
-            endpoint,
-            now,
-            transport: &mut self.transport,
-            outgoing: &mut self.outgoing,
-            connection: self.connection.as_ref(),
-            subscribing: &mut self.subscribing,
-            filters: &mut self.filters,
-            holds: None,
-        }
+    fn outbox(&mut self, endpoint: EndpointId, now: Instant) -> Outbox<'_> {
+        Outbox { holds: None, ..self.connecting_outbox(endpoint, now) }
     }
 
-    fn connecting_outbox(&mut self, endpoint: usize, now: Instant) -> Outbox<'_> {
+    fn connecting_outbox(&mut self, endpoint: EndpointId, now: Instant) -> Outbox<'_> {
         Outbox {
             endpoint,
             now,
@@ -173,6 +173,18 @@ impl<T: Transport> State<T> {
             subscribing: &mut self.subscribing,
             filters: &mut self.filters,
             holds: Some(&mut self.held_by),
+        }
+    }
+
+    /// Ends the subscriptions in a kept session whose endpoints went while the connection was down.
+    fn give_up_kept(&mut self) {
+        let session_present = self.connection.as_ref().is_some_and(|c| c.session_present);
+        let kept = std::mem::take(&mut self.kept).into_iter();
+        let unneeded: Vec<Subscription> =
+            kept.filter(|f| !self.filters.contains_key(f)).map(Subscription::new).collect();
+        if session_present && !unneeded.is_empty() {
+            let id = self.outgoing.next_id();
+            self.transport.unsubscribe(&unneeded, id);
         }
     }
 }
@@ -188,9 +200,11 @@ impl<T: Transport> Driver<T> {
                 connection: None,
                 subscribing: HashMap::new(),
                 filters: HashMap::new(),
+                kept: HashSet::new(),
                 held_by: 0,
             },
             endpoints: Vec::new(),
+            next_serial: 0,
             order: Vec::new(),
             attach: Some(attach),
             connected,
@@ -210,8 +224,8 @@ impl<T: Transport> Driver<T> {
         if self.take_events(cx, now).is_break() {
             return Poll::Ready(());
         }
-        self.poll_endpoints(cx, now);
         self.flush(now);
+        self.poll_endpoints(cx, now);
         if self.attach.is_none() && self.order.is_empty() {
             self.shut();
             return Poll::Ready(());
@@ -223,7 +237,7 @@ impl<T: Transport> Driver<T> {
     /// Takes the events that are there, without polling the endpoints' handles. For a host that
     /// is told of an event in a callback and saves the way through its scheduler.
     #[cfg_attr(
-        not(feature = "ntex"),
+        not(any(feature = "ntex", test)),
         expect(dead_code, reason = "the memory link has no callbacks")
     )]
     pub(crate) fn pump(&mut self) {
@@ -247,17 +261,18 @@ impl<T: Transport> Driver<T> {
     }
 
     fn admit(&mut self, mut endpoint: Box<dyn Endpoint>, now: Instant) {
-        let free = self.endpoints.iter().position(Option::is_none);
-        let index = free.unwrap_or(self.endpoints.len());
+        let slot = self.endpoints.iter().position(Option::is_none).unwrap_or_else(|| {
+            self.endpoints.push(None);
+            self.endpoints.len() - 1
+        });
+        self.next_serial += 1;
+        let id = EndpointId { slot, serial: self.next_serial };
         if self.state.connection.is_some() {
-            endpoint.connected(&mut self.state.outbox(index, now));
+            endpoint.connected(&mut self.state.outbox(id, now));
         }
         let before = if endpoint.is_requester() { 0 } else { self.order.len() };
-        self.order.insert(before, index);
-        match free {
-            Some(_) => self.endpoints[index] = Some(endpoint),
-            None => self.endpoints.push(Some(endpoint)),
-        }
+        self.order.insert(before, slot);
+        self.endpoints[slot] = Some(Attached { id, endpoint });
     }
 
     fn take_events(&mut self, cx: &mut Context<'_>, now: Instant) -> std::ops::ControlFlow<()> {
@@ -293,9 +308,9 @@ impl<T: Transport> Driver<T> {
     }
 
     fn deliver(&mut self, mut message: Message, ack: Option<AckId>, now: Instant) {
-        for &index in &self.order {
-            let Some(endpoint) = &mut self.endpoints[index] else { continue };
-            match endpoint.message(message, ack, &mut self.state.outbox(index, now)) {
+        for &slot in &self.order {
+            let Some(Attached { id, endpoint }) = &mut self.endpoints[slot] else { continue };
+            match endpoint.message(message, ack, &mut self.state.outbox(*id, now)) {
                 Ok(Verdict::Held) => return,
                 Ok(Verdict::Taken) => {
                     acknowledge(&mut self.state.transport, ack);
@@ -309,7 +324,7 @@ impl<T: Transport> Driver<T> {
     }
 
     fn report(&mut self, origin: Origin, outcome: Outcome, message: Message, now: Instant) {
-        if let Some(Some(endpoint)) = self.endpoints.get_mut(origin.endpoint) {
+        if let Some(endpoint) = find(&mut self.endpoints, origin.endpoint) {
             let out = &mut self.state.outbox(origin.endpoint, now);
             endpoint.outcome(origin.token, outcome, message, out);
         }
@@ -319,7 +334,7 @@ impl<T: Transport> Driver<T> {
         let Some(Subscribing { origin, holds }) = self.state.subscribing.remove(&id) else {
             return;
         };
-        if let Some(Some(endpoint)) = self.endpoints.get_mut(origin.endpoint) {
+        if let Some(endpoint) = find(&mut self.endpoints, origin.endpoint) {
             let out = &mut self.state.outbox(origin.endpoint, now);
             endpoint.subscribed(origin.token, reasons, out);
         }
@@ -333,11 +348,12 @@ impl<T: Transport> Driver<T> {
         self.state.outgoing.set_receive_maximum(connection.receive_maximum);
         self.state.connection = Some(connection);
         self.state.held_by = 0;
-        for &index in &self.order {
-            if let Some(endpoint) = &mut self.endpoints[index] {
-                endpoint.connected(&mut self.state.connecting_outbox(index, now));
+        for &slot in &self.order {
+            if let Some(Attached { id, endpoint }) = &mut self.endpoints[slot] {
+                endpoint.connected(&mut self.state.connecting_outbox(*id, now));
             }
         }
+        self.state.give_up_kept();
         self.release();
     }
 
@@ -353,43 +369,48 @@ impl<T: Transport> Driver<T> {
         self.connected.send_replace(false);
         self.state.connection = None;
         self.state.subscribing.clear();
-        self.state.filters.clear();
+        self.state.kept.extend(self.state.filters.drain().map(|(filter, _)| filter));
         self.state.held_by = 0;
         for (message, origin, outcome) in self.state.outgoing.disconnect() {
             self.report(origin, outcome, message, now);
         }
-        for &index in &self.order {
-            if let Some(endpoint) = &mut self.endpoints[index] {
-                endpoint.disconnected(&mut self.state.outbox(index, now));
+        for &slot in &self.order {
+            if let Some(Attached { id, endpoint }) = &mut self.endpoints[slot] {
+                endpoint.disconnected(&mut self.state.outbox(*id, now));
             }
         }
     }
 
     fn poll_endpoints(&mut self, cx: &mut Context<'_>, now: Instant) {
         let (endpoints, state) = (&mut self.endpoints, &mut self.state);
-        self.order.retain(|&index| {
-            let Some(endpoint) = &mut endpoints[index] else { return false };
-            let done = endpoint.poll(cx, &mut state.outbox(index, now)).is_ready();
+        self.order.retain(|&slot| {
+            let Some(Attached { id, endpoint }) = &mut endpoints[slot] else { return false };
+            let done = endpoint.poll(cx, &mut state.outbox(*id, now)).is_ready();
             if done {
-                endpoints[index] = None;
+                endpoints[slot] = None;
             }
             !done
         });
     }
 
+    /// Sends what was waiting, as far as it can be sent and is still wanted.
     fn flush(&mut self, now: Instant) {
-        while let Some((origin, error, message)) =
-            self.state.outgoing.flush(&mut self.state.transport)
-        {
-            tracing::debug!(topic = %message.topic, ?error, "a message cannot be sent");
-            let outcome = Outcome::Acknowledged(ReasonCode::PACKET_TOO_LARGE);
-            self.report(origin, outcome, message, now);
+        while let Some((mut message, origin)) = self.state.outgoing.next(&self.state.transport) {
+            let wanted = find(&mut self.endpoints, origin.endpoint)
+                .is_some_and(|endpoint| endpoint.still_wanted(origin.token, &mut message, now));
+            if !wanted {
+                continue;
+            }
+            let State { outgoing, transport, .. } = &mut self.state;
+            if let Err((size, limit, message)) = outgoing.send(message, origin, transport) {
+                self.report(origin, Outcome::TooLarge { size, limit }, message, now);
+            }
         }
     }
 
     fn arm(&mut self, cx: &mut Context<'_>) {
-        let endpoints = self.order.iter().filter_map(|&index| self.endpoints[index].as_ref());
-        let Some(next) = endpoints.filter_map(|endpoint| endpoint.next_deadline()).min() else {
+        let attached = self.order.iter().filter_map(|&slot| self.endpoints[slot].as_ref());
+        let Some(next) = attached.filter_map(|a| a.endpoint.next_deadline()).min() else {
             return;
         };
         let next = tokio::time::Instant::from_std(next);
@@ -409,9 +430,8 @@ impl<T: Transport> Driver<T> {
         self.connected.send_replace(false);
         self.attach = None;
         self.order.clear();
-        for endpoint in self.endpoints.drain(..).flatten() {
-            let mut endpoint = endpoint;
-            endpoint.closed();
+        for mut attached in self.endpoints.drain(..).flatten() {
+            attached.endpoint.closed();
         }
     }
 }
@@ -421,6 +441,12 @@ impl<T: Transport> Drop for Driver<T> {
     fn drop(&mut self) {
         self.shut();
     }
+}
+
+/// The endpoint of this id, unless it has been detached; its slot may have another by now.
+fn find(endpoints: &mut [Option<Attached>], id: EndpointId) -> Option<&mut Box<dyn Endpoint>> {
+    let attached = endpoints.get_mut(id.slot)?.as_mut()?;
+    (attached.id == id).then_some(&mut attached.endpoint)
 }
 
 fn acknowledge(transport: &mut impl Transport, ack: Option<AckId>) {

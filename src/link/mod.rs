@@ -186,6 +186,10 @@ pub(crate) trait Endpoint: Send {
         out: &mut Outbox<'_>,
     ) -> Result<Verdict, Message>;
 
+    /// A message that had to wait is about to be written. `false`: nobody wants it any more; it is
+    /// dropped, and no outcome follows.
+    fn still_wanted(&mut self, token: Token, message: &mut Message, now: Instant) -> bool;
+
     /// What became of a message that this endpoint published.
     fn outcome(&mut self, token: Token, outcome: Outcome, message: Message, out: &mut Outbox<'_>);
 
@@ -217,6 +221,8 @@ pub(crate) enum Verdict {
 pub(crate) enum Outcome {
     /// The server acknowledged it. Only at QoS 1.
     Acknowledged(ReasonCode),
+    /// It had to wait, and is larger than the server accepts.
+    TooLarge { size: usize, limit: usize },
     /// The connection was lost before it was written.
     NotSent,
     /// It was written, and the connection was lost before it was acknowledged. Only at QoS 1.
@@ -247,7 +253,7 @@ pub(crate) trait Transport {
     /// Writes an UNSUBSCRIBE. An [`Event::Subscribed`] follows.
     fn unsubscribe(&mut self, subscriptions: &[Subscription], id: SendId);
 
-    /// Acknowledges a message that arrived.
+    /// Acknowledges a message that arrived on this connection.
     fn acknowledge(&mut self, ack: AckId, reason: ReasonCode);
 
     /// Whether the write buffer has room; when it has again, an [`Event::Writable`] follows.
@@ -271,7 +277,7 @@ pub(crate) type SendId = u64;
 pub(crate) enum SendError {
     /// It is larger than the server accepts.
     TooLarge { size: usize, limit: usize },
-    /// The connection is gone; an [`Event::Disconnected`] follows.
+    /// The connection is gone and nothing was written; an [`Event::Disconnected`] follows.
     Disconnected,
 }
 

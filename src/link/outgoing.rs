@@ -22,10 +22,17 @@ impl Default for OutgoingLimits {
     }
 }
 
+/// One endpoint of a link. Slots are used again, serial numbers never.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct EndpointId {
+    pub(crate) slot: usize,
+    pub(crate) serial: u64,
+}
+
 /// Whose message it is, and what its owner calls it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Origin {
-    pub(crate) endpoint: usize,
+    pub(crate) endpoint: EndpointId,
     pub(crate) token: Token,
 }
 
@@ -87,7 +94,10 @@ impl Outgoing {
         transport: &mut dyn Transport,
     ) -> Result<(), (PublishError, Message)> {
         if self.queue.is_empty() && self.may_send(&message, transport) {
-            return self.send(message, origin, transport);
+            let sent = self.send(message, origin, transport);
+            return sent.map_err(|(size, limit, message)| {
+                (PublishError::TooLarge { size, limit }, message)
+            });
         }
         let size = message.size();
         let full = self.queue.len() >= self.limits.messages
@@ -100,21 +110,15 @@ impl Outgoing {
         Ok(())
     }
 
-    /// Sends what can be sent; returns what can never be, with the reason.
-    pub(super) fn flush(
-        &mut self,
-        transport: &mut dyn Transport,
-    ) -> Option<(Origin, PublishError, Message)> {
-        while let Some((message, _)) = self.queue.front()
-            && self.may_send(message, transport)
-        {
-            let Some((message, origin)) = self.queue.pop_front() else { break };
-            self.queued_bytes -= message.size();
-            if let Err((error, message)) = self.send(message, origin, transport) {
-                return Some((origin, error, message));
-            }
+    /// The first message that was waiting, if it can be sent now.
+    pub(super) fn next(&mut self, transport: &dyn Transport) -> Option<(Message, Origin)> {
+        let (message, _) = self.queue.front()?;
+        if !self.may_send(message, transport) {
+            return None;
         }
-        None
+        let (message, origin) = self.queue.pop_front()?;
+        self.queued_bytes -= message.size();
+        Some((message, origin))
     }
 
     /// The server acknowledged a message: whose it was.
@@ -137,7 +141,7 @@ impl Outgoing {
     }
 
     /// Whether something that this endpoint published is not settled.
-    pub(super) fn holds_any_of(&self, endpoint: usize) -> bool {
+    pub(super) fn holds_any_of(&self, endpoint: EndpointId) -> bool {
         self.window.iter().any(|(_, _, origin)| origin.endpoint == endpoint)
             || self.queue.iter().any(|(_, origin)| origin.endpoint == endpoint)
     }
@@ -147,30 +151,29 @@ impl Outgoing {
         self.open && in_window && transport.is_writable()
     }
 
-    fn send(
+    /// Writes a message that [may be sent](Self::may_send). Gives it back when it is too large, with
+    /// its size and the limit.
+    pub(super) fn send(
         &mut self,
         message: Message,
         origin: Origin,
         transport: &mut dyn Transport,
-    ) -> Result<(), (PublishError, Message)> {
+    ) -> Result<(), (usize, usize, Message)> {
         let id = self.next_id();
         match transport.publish(&message, id) {
-            Ok(()) => {
-                if message.qos == Qos::AtLeastOnce {
-                    self.window.push_back((id, message, origin));
-                }
-                Ok(())
+            Ok(()) if message.qos == Qos::AtLeastOnce => {
+                self.window.push_back((id, message, origin));
             }
-            // The event that follows reports it as lost.
+            Ok(()) => {}
+            // The event that follows reports it as not sent.
             Err(SendError::Disconnected) => {
                 self.open = false;
-                self.window.push_back((id, message, origin));
-                Ok(())
+                self.queued_bytes += message.size();
+                self.queue.push_front((message, origin));
             }
-            Err(SendError::TooLarge { size, limit }) => {
-                Err((PublishError::TooLarge { size, limit }, message))
-            }
+            Err(SendError::TooLarge { size, limit }) => return Err((size, limit, message)),
         }
+        Ok(())
     }
 }
 

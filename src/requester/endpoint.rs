@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
@@ -41,6 +41,10 @@ pub(super) struct Endpoint {
     refused: Option<ReasonCode>,
     failed: bool,
 }
+
+/// Response topics that are kept: the present one, and those of calls that were made before the
+/// server gave another one.
+const RESPONSE_TOPICS: usize = 8;
 
 /// What the subscriptions' outcomes are reported under.
 const SUBSCRIPTION: Token = (0, 0);
@@ -104,6 +108,9 @@ impl Endpoint {
 
     fn call(&mut self, call: Call, out: &mut Outbox<'_>) {
         let Call { request, id, serial, deadline, reply, slot } = call;
+        if reply.is_closed() {
+            return; // The caller gave up before the request was sent.
+        }
         let idempotent = request.parts().idempotent;
         let message = match self.encode(request, &id, deadline, out) {
             Ok(message) => message,
@@ -204,8 +211,10 @@ impl Endpoint {
     fn send_again(&mut self, ticket: Ticket, mut message: Message, out: &mut Outbox<'_>) {
         let Some(deadline) = self.exchanges.deadline(ticket) else { return };
         let left = deadline.saturating_duration_since(out.now());
-        self.settings.dialect.restamp(&mut message, left);
-        self.send(ticket, message, out);
+        if !left.is_zero() {
+            self.settings.dialect.restamp(&mut message, left);
+            self.send(ticket, message, out);
+        }
     }
 
     /// The topic for answers on this connection: the configured one; else the server's or the usual
@@ -247,6 +256,17 @@ impl Endpoint {
         Ok(Verdict::Taken)
     }
 
+    /// A message without an id. On a topic that is for this requester's answers alone it is one that
+    /// cannot be read.
+    fn not_an_answer(&self, message: Message) -> Result<Verdict, Message> {
+        let own = |s: &Subscription| s.filter.is_exact() && s.filter.matches(&message.topic);
+        if self.settings.dialect.answers_on_request_topic() || !self.subscribed.iter().any(own) {
+            return Err(message);
+        }
+        self.counters.malformed.increment();
+        Ok(Verdict::Taken)
+    }
+
     fn settle(&mut self, result: Result<(), ServeError>) {
         self.failed |= result.is_err();
         if let Some(ready) = self.ready.take() {
@@ -273,6 +293,8 @@ impl link::Endpoint for Endpoint {
         }
         self.response_topics.retain(|earlier| *earlier != topic);
         self.response_topics.push(topic);
+        let surplus = self.response_topics.len().saturating_sub(RESPONSE_TOPICS);
+        self.response_topics.drain(..surplus);
         self.subscribe(out);
         self.resume(session_present, out);
     }
@@ -295,7 +317,7 @@ impl link::Endpoint for Endpoint {
         let dialect = &self.settings.dialect;
         let topics = &mut self.response_topics.iter();
         let Some(id) = topics.find_map(|topic| dialect.response_id(&message, topic)) else {
-            return Err(message);
+            return self.not_an_answer(message);
         };
         if !self.exchanges.contains(&id) {
             return self.unasked(&id, message);
@@ -313,6 +335,17 @@ impl link::Endpoint for Endpoint {
         Ok(Verdict::Taken)
     }
 
+    /// Only while its caller waits, and with what is left of the deadline by now.
+    fn still_wanted(&mut self, token: Token, message: &mut Message, now: Instant) -> bool {
+        let deadline = self.exchanges.deadline(Ticket::from_parts(token));
+        let left = deadline.map_or(Duration::ZERO, |at| at.saturating_duration_since(now));
+        if left.is_zero() {
+            return false;
+        }
+        self.settings.dialect.restamp(message, left);
+        true
+    }
+
     fn outcome(&mut self, token: Token, outcome: Outcome, message: Message, _: &mut Outbox<'_>) {
         let ticket = Ticket::from_parts(token);
         let rides_through = self.rides_through();
@@ -323,6 +356,9 @@ impl link::Endpoint for Endpoint {
             }
             Outcome::Acknowledged(reason) if is_refusal(reason) => {
                 return self.fail(ticket, RequestError::Rejected(reason));
+            }
+            Outcome::TooLarge { size, limit } => {
+                return self.fail(ticket, InvalidRequest::TooLarge { size, limit }.into());
             }
             Outcome::NotSent if !rides_through => {
                 return self.fail(ticket, RequestError::Disconnected(Delivery::NotDelivered));

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub struct RequesterStats {
-    /// Calls that have a slot and no outcome yet.
+    /// Slots that are taken: by calls without an outcome, and by handles that are ready to call.
     pub in_flight: usize,
     /// Calls that got a response.
     pub answered: u64,

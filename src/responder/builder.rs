@@ -90,6 +90,9 @@ impl ResponderBuilder {
     /// Allows only the response topics for which `allow` says so; it sees the request's parts, and
     /// so who sent it.
     ///
+    /// With a policy, what is not a request is dropped and counted instead of being answered with
+    /// 400: there is nothing that the policy could be asked about.
+    ///
     /// In any case a response topic has no wildcards, is not one of the responder's own routes (an
     /// endless loop), and starts with `$` only where the dialect owns such topics.
     pub fn allow_response_topic(

@@ -48,6 +48,9 @@ pub(super) struct Endpoint<S> {
     ready: Option<oneshot::Sender<Result<(), ServeError>>>,
     tasks: HashMap<u64, AbortHandle>,
     next_serial: u64,
+    /// Requests up to this serial number came on an earlier connection: they cannot be acknowledged
+    /// any more.
+    lost_acks: u64,
     /// Answers that were not acknowledged when the connection was lost, by the number of their
     /// request; sent again when it is back. Never more than the outgoing queue and window held.
     unsent: Vec<(Message, Token)>,
@@ -63,6 +66,8 @@ enum Stage {
     Unsubscribing(Stop),
     /// Waits for the handlers.
     Draining(Stop),
+    /// Waits for the handlers to be dropped; one that blocks its thread is not waited for.
+    Aborting(Stop),
     /// Waits for the answers to be acknowledged.
     Settling(Stop),
     Failed,
@@ -101,6 +106,7 @@ where
             ready: Some(ready),
             tasks: HashMap::new(),
             next_serial: 0,
+            lost_acks: 0,
             unsent: Vec::new(),
             deadlines: HashMap::new(),
             stage: Stage::Serving,
@@ -164,7 +170,9 @@ where
         self.counters().malformed.increment();
         let (what, reply_to) = malformed.into_parts();
         tracing::debug!(what, "not a request");
+        // A policy of the user's cannot be asked about what could not be read.
         if let Some(reply_to) = reply_to
+            && self.settings.allowed.is_none()
             && self.may_answer_to(&reply_to, dialect)
         {
             self.answer_now(dialect, &reply_to, Status::BAD_REQUEST.with_message(what), None, out);
@@ -228,7 +236,9 @@ where
         if let Some(response) = outcome.into_response() {
             self.answer(serial, dialect, &reply_to, response, deadline, out);
         }
-        if let Some(ack) = ack {
+        if let Some(ack) = ack
+            && serial > self.lost_acks
+        {
             out.acknowledge(ack, ReasonCode::SUCCESS);
         }
     }
@@ -293,10 +303,17 @@ where
         done: Option<oneshot::Sender<()>>,
         out: &mut Outbox<'_>,
     ) {
-        if !matches!(self.stage, Stage::Serving) {
-            return;
+        let deadline = out.now() + grace.min(Duration::from_secs(86_400));
+        match &mut self.stage {
+            Stage::Serving => {}
+            // The future of the shutdown was dropped.
+            Stage::Unsubscribing(stop) | Stage::Draining(stop) => {
+                stop.deadline = stop.deadline.min(deadline);
+                return;
+            }
+            Stage::Aborting(_) | Stage::Settling(_) | Stage::Failed => return,
         }
-        let stop = Stop { deadline: out.now() + grace.min(Duration::from_secs(86_400)), done };
+        let stop = Stop { deadline, done };
         let waits = out.unsubscribe(&self.subscriptions, UNSUBSCRIBE);
         self.stage = if waits { Stage::Unsubscribing(stop) } else { Stage::Draining(stop) };
     }
@@ -323,19 +340,26 @@ where
                     return false;
                 }
                 Stage::Unsubscribing(stop) => self.stage = Stage::Draining(stop),
-                Stage::Draining(stop) if self.tasks.is_empty() => {
+                Stage::Draining(stop) | Stage::Aborting(stop) if self.tasks.is_empty() => {
                     let deadline = stop.deadline.max(now + SETTLE);
                     self.stage = Stage::Settling(Stop { deadline, ..stop });
                 }
-                Stage::Draining(mut stop) => {
-                    if now >= stop.deadline {
-                        self.tasks.values().for_each(AbortHandle::abort);
-                        stop.deadline = now + SETTLE;
-                    }
+                Stage::Draining(stop) if now < stop.deadline => {
                     self.stage = Stage::Draining(stop);
                     return false;
                 }
-                Stage::Settling(stop) if out.is_unsettled() && now < stop.deadline => {
+                Stage::Draining(stop) => {
+                    self.tasks.values().for_each(AbortHandle::abort);
+                    self.stage = Stage::Aborting(Stop { deadline: now + SETTLE, ..stop });
+                }
+                Stage::Aborting(stop) if now < stop.deadline => {
+                    self.stage = Stage::Aborting(stop);
+                    return false;
+                }
+                Stage::Aborting(stop) => self.stage = Stage::Settling(stop),
+                Stage::Settling(stop)
+                    if now < stop.deadline && (out.is_unsettled() || !self.unsent.is_empty()) =>
+                {
                     self.stage = Stage::Settling(stop);
                     return false;
                 }
@@ -345,7 +369,11 @@ where
                     }
                     return true;
                 }
-                Stage::Failed => return true,
+                Stage::Failed => {
+                    out.unsubscribe(&self.subscriptions, UNSUBSCRIBE);
+                    self.tasks.values().for_each(AbortHandle::abort);
+                    return true;
+                }
             }
         }
     }
@@ -384,6 +412,7 @@ where
             self.settle(Err(ServeError::Disconnected));
         }
         self.unsubscribed();
+        self.lost_acks = self.next_serial;
     }
 
     fn message(
@@ -392,10 +421,21 @@ where
         ack: Option<AckId>,
         out: &mut Outbox<'_>,
     ) -> Result<Verdict, Message> {
-        match self.dialect_of(message.topic.as_str()) {
+        // Once unsubscribed, what comes is for another responder on this link.
+        let takes = matches!(self.stage, Stage::Serving | Stage::Unsubscribing(_));
+        match self.dialect_of(message.topic.as_str()).filter(|_| takes) {
             Some(dialect) => Ok(self.request(message, dialect, ack, out)),
             None => Err(message),
         }
+    }
+
+    fn still_wanted(&mut self, token: Token, _: &mut Message, now: Instant) -> bool {
+        let expired = self.deadlines.get(&token).is_some_and(|deadline| *deadline <= now);
+        if expired {
+            self.deadlines.remove(&token);
+            self.counters().expired.increment();
+        }
+        !expired
     }
 
     fn outcome(&mut self, token: Token, outcome: Outcome, message: Message, _: &mut Outbox<'_>) {
@@ -406,6 +446,10 @@ where
                     tracing::debug!(topic = %message.topic, %reason, "an answer was not delivered");
                     self.counters().undelivered.increment();
                 }
+            }
+            Outcome::TooLarge { .. } => {
+                self.deadlines.remove(&token);
+                self.counters().undelivered.increment();
             }
             Outcome::NotSent | Outcome::Lost => self.unsent.push((message, token)),
         }
@@ -441,9 +485,10 @@ where
 
     fn next_deadline(&self) -> Option<Instant> {
         match &self.stage {
-            Stage::Unsubscribing(stop) | Stage::Draining(stop) | Stage::Settling(stop) => {
-                Some(stop.deadline)
-            }
+            Stage::Unsubscribing(stop)
+            | Stage::Draining(stop)
+            | Stage::Aborting(stop)
+            | Stage::Settling(stop) => Some(stop.deadline),
             Stage::Serving | Stage::Failed => None,
         }
     }
