@@ -67,7 +67,8 @@ pub enum Fate {
     Deliver,
     /// It is lost.
     Lose,
-    /// It arrives so much later. Messages that are not delayed overtake it.
+    /// It arrives so much later, with a Message Expiry Interval that is shorter by as much, or not
+    /// at all when that has passed. Messages that are not delayed overtake it.
     Delay(Duration),
     /// It arrives so many times, without delay.
     Repeat(usize),
@@ -95,16 +96,21 @@ struct State {
     holds_acknowledgements: bool,
     next_client: usize,
     next_event: u64,
+    next_ack: AckId,
 }
 
 #[derive(Default)]
 struct Client {
     connected: bool,
+    /// There is a session, kept from an earlier connection.
+    session: bool,
     /// By the time at which they happen, then by their order.
     inbox: BTreeMap<(Instant, u64), Event>,
     waker: Option<Waker>,
     /// Acknowledgements that are held back.
     held: Vec<Event>,
+    /// On their way to the client at QoS 1, or not acknowledged by it.
+    unacknowledged: BTreeMap<AckId, Message>,
 }
 
 impl Network {
@@ -141,7 +147,8 @@ impl Network {
         link
     }
 
-    /// Decides what becomes of each message that is accepted from now on.
+    /// Decides what becomes of each message that is accepted from now on. Called with the network
+    /// locked: `oracle` must not use it.
     pub fn on_message(&self, oracle: impl FnMut(&Message) -> Fate + Send + 'static) {
         self.lock().oracle = Some(Box::new(oracle));
     }
@@ -156,12 +163,13 @@ impl Network {
         self.lock().refused_messages.push((filter, reason));
     }
 
-    /// Whether the subscriptions of a client outlive its connection. No by default.
+    /// Whether the session of a client outlives its connection: its subscriptions, and what it has
+    /// not acknowledged at QoS 1. No by default.
     pub fn keep_sessions(&self, keep: bool) {
         self.lock().keeps_sessions = keep;
     }
 
-    /// What links that connect from now on may send at most: bytes of a message.
+    /// What links may send at most from now on: bytes of a message.
     pub fn maximum_packet_size(&self, bytes: u32) {
         self.lock().maximum_packet_size = Some(bytes);
     }
@@ -210,6 +218,13 @@ impl Network {
         !deliveries.is_empty()
     }
 
+    /// How many QoS 1 messages are on their way to a client or wait for its acknowledgement.
+    pub fn unacknowledged(&self, client_id: &str) -> usize {
+        let state = self.lock();
+        let client = state.names.get(client_id).and_then(|number| state.clients.get(number));
+        client.map_or(0, |client| client.unacknowledged.len())
+    }
+
     fn lock(&self) -> MutexGuard<'_, State> {
         // A panic in the user's oracle leaves the tables as they were before its message.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
@@ -220,6 +235,14 @@ impl fmt::Debug for Network {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Network").field("clients", &self.lock().names).finish_non_exhaustive()
     }
+}
+
+/// Counts the Message Expiry Interval down [MQTT-3.3.2-6]. `false`: it has passed [MQTT-3.3.2-5].
+fn grow_older(message: &mut Message, by: Duration) -> bool {
+    let Some(expiry) = &mut message.properties.message_expiry else { return true };
+    let by = u32::try_from(by.as_secs()).unwrap_or(u32::MAX);
+    *expiry = expiry.saturating_sub(by);
+    *expiry > 0
 }
 
 async fn drive(transport: MemoryTransport, seat: LinkSeat) {
@@ -249,27 +272,34 @@ impl State {
         if std::mem::replace(&mut client.connected, true) {
             return;
         }
+        let session_present = client.session;
+        let again = client.unacknowledged.clone();
         let response_base =
             TopicName::new(format!("clients/{}/responses", encode_level(&client_id)))
                 .expect("an encoded level of at most 64 KiB makes a topic name");
         let connection = Connection {
-            session_present: self.keeps_sessions,
+            session_present,
             response_base,
             receive_maximum: self.receive_maximum.unwrap_or(u16::MAX),
             maximum_packet_size: self.maximum_packet_size,
         };
         self.push(number, Event::Connected(connection), Duration::ZERO);
+        for (ack, message) in again {
+            let message = Message { dup: true, ..message };
+            self.push(number, Event::Message(message, Some(ack)), Duration::ZERO);
+        }
     }
 
     fn disconnect(&mut self, number: usize) {
-        let keep = self.keeps_sessions;
         let Some(client) = self.clients.get_mut(&number) else { return };
         if !std::mem::replace(&mut client.connected, false) {
             return;
         }
         client.inbox.clear();
         client.held.clear();
-        if !keep {
+        client.session = self.keeps_sessions;
+        if !client.session {
+            client.unacknowledged.clear();
             self.subscriptions.remove_client(number);
         }
         self.push(number, Event::Disconnected, Duration::ZERO);
@@ -325,28 +355,40 @@ impl State {
             return ReasonCode::NO_MATCHING_SUBSCRIBERS;
         }
         let fate = self.oracle.as_mut().map_or(Fate::Deliver, |oracle| oracle(message));
+        let mut message = message.clone();
         let (copies, after) = match fate {
             Fate::Deliver => (1, Duration::ZERO),
             Fate::Lose => (0, Duration::ZERO),
-            Fate::Delay(after) => (1, after),
+            Fate::Delay(after) => (usize::from(grow_older(&mut message, after)), after),
             Fate::Repeat(copies) => (copies, Duration::ZERO),
         };
         let mut taken = false;
         for Delivery { client, qos, .. } in deliveries {
-            let inbox =
-                self.clients.get(&client).filter(|client| client.connected).map(|c| c.inbox.len());
-            if !inbox.is_some_and(|waiting| waiting + copies <= INBOX) {
-                continue;
-            }
-            taken = true;
-            for _ in 0..copies {
-                let mut copy = message.clone();
-                copy.qos = copy.qos.min(qos);
-                let ack = (copy.qos == Qos::AtLeastOnce).then_some(self.next_event);
-                self.push(client, Event::Message(copy, ack), after);
-            }
+            let qos = message.qos.min(qos);
+            taken |= self.deliver(client, &Message { qos, ..message.clone() }, copies, after);
         }
         if taken { ReasonCode::SUCCESS } else { ReasonCode::QUOTA_EXCEEDED }
+    }
+
+    /// `false`: the client can take no more.
+    fn deliver(&mut self, to: usize, message: &Message, copies: usize, after: Duration) -> bool {
+        let Some(client) = self.clients.get(&to) else { return false };
+        let waiting = client.inbox.len().max(client.unacknowledged.len());
+        let (connected, stored) = (client.connected, message.qos == Qos::AtLeastOnce);
+        if waiting + copies > INBOX || !(connected || stored) {
+            return false;
+        }
+        for _ in 0..copies {
+            self.next_ack += 1;
+            let ack = self.next_ack;
+            if stored && let Some(client) = self.clients.get_mut(&to) {
+                client.unacknowledged.insert(ack, message.clone());
+            }
+            if connected {
+                self.push(to, Event::Message(message.clone(), stored.then_some(ack)), after);
+            }
+        }
+        true
     }
 
     fn subscribe(&mut self, number: usize, subscriptions: &[Subscription], id: SendId) {
@@ -430,7 +472,11 @@ impl Transport for MemoryTransport {
         self.network.lock().unsubscribe(self.number, subscriptions, id);
     }
 
-    fn acknowledge(&mut self, _: AckId, _: ReasonCode) {}
+    fn acknowledge(&mut self, ack: AckId, _: ReasonCode) {
+        if let Some(client) = self.network.lock().clients.get_mut(&self.number) {
+            client.unacknowledged.remove(&ack);
+        }
+    }
 
     fn is_writable(&self) -> bool {
         true

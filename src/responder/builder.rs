@@ -67,7 +67,8 @@ impl ResponderBuilder {
     }
 
     /// Shares the requests with every other responder that subscribes under this name: each goes to
-    /// one of them (`$share/{name}/…`, MQTT 5 §4.8.2).
+    /// one of them (`$share/{name}/…`, MQTT 5 §4.8.2). Not possible with a dialect that
+    /// [answers on the request topic](Dialect::answers_on_request_topic).
     pub fn share(mut self, name: impl Into<String>) -> Self {
         self.share = Some(name.into());
         self
@@ -108,7 +109,7 @@ impl ResponderBuilder {
     ///
     /// # Errors
     /// [`ServeError::Routes`] with everything that is wrong with the routes;
-    /// [`ServeError::Configuration`] when the share name is not one; [`ServeError::Subscribe`] when
+    /// [`ServeError::Configuration`] when the share name is not one, or a dialect cannot share; [`ServeError::Subscribe`] when
     /// the broker refuses a subscription; [`ServeError::Disconnected`] when the connection is lost
     /// meanwhile; [`ServeError::Closed`] when the link is closed.
     ///
@@ -174,6 +175,12 @@ impl ResponderBuilder {
             for (number, dialect) in self.dialects.iter().enumerate() {
                 let mut subscription = dialect.request_subscription(&filter);
                 if let Some(name) = &self.share {
+                    if dialect.answers_on_request_topic() {
+                        let what = "answers on the topic of the request, where others of the share \
+                                    name would take them for requests";
+                        let text = format!("share name {name:?}: {} {what}", dialect.name());
+                        return Err(ServeError::Configuration(text.into()));
+                    }
                     subscription.filter = subscription.filter.shared(name).map_err(|error| {
                         ServeError::Configuration(format!("share name {name:?}: {error}").into())
                     })?;

@@ -8,7 +8,7 @@ use tower_mqtt::dialect::{
 use tower_mqtt::{InvalidRequest, Request, Response};
 
 /// Request and answer on `echo/{id}/{topic}`.
-#[derive(Debug)]
+#[derive(Debug, Clone, Copy)]
 pub struct EchoTopic;
 
 impl EchoTopic {
