@@ -318,6 +318,14 @@ where
         self.stage = if waits { Stage::Unsubscribing(stop) } else { Stage::Draining(stop) };
     }
 
+    /// Drops the handlers that are running; nobody will hear of them.
+    fn abandon(&mut self) {
+        for (_, task) in self.tasks.drain() {
+            task.abort();
+            self.settings.counters.in_flight.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
+
     /// Nothing more will come.
     fn unsubscribed(&mut self) {
         self.stage = match std::mem::replace(&mut self.stage, Stage::Failed) {
@@ -364,6 +372,7 @@ where
                     return false;
                 }
                 Stage::Settling(stop) => {
+                    self.abandon(); // Those that block their thread.
                     if let Some(done) = stop.done {
                         let _ = done.send(());
                     }
@@ -371,7 +380,7 @@ where
                 }
                 Stage::Failed => {
                     out.unsubscribe(&self.subscriptions, UNSUBSCRIBE);
-                    self.tasks.values().for_each(AbortHandle::abort);
+                    self.abandon();
                     return true;
                 }
             }
@@ -496,6 +505,6 @@ where
     fn closed(&mut self) {
         self.settle(Err(ServeError::Closed));
         self.stage = Stage::Failed;
-        self.tasks.values().for_each(AbortHandle::abort);
+        self.abandon();
     }
 }
