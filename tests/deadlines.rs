@@ -134,6 +134,41 @@ async fn a_dropped_call_frees_its_slot_at_once() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_call_that_nobody_looks_at_frees_its_slot_at_its_deadline() {
+    let (_network, requester, _responder, _) = served().await;
+    let mut forgotten = Box::pin(call(&requester, to("never").timeout(SECOND)));
+    assert!(is_pending(&mut forgotten));
+    tokio::time::advance(SECOND + MS).await;
+    until("the slot is free", || requester.stats().in_flight == 0).await;
+    assert_eq!(forgotten.await.unwrap_err(), RequestError::Timeout);
+}
+
+#[test]
+fn a_connection_that_is_stuck_does_not_make_its_callers_hang() {
+    let stuck = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+    let (_network, requester, _responder, _) = stuck.block_on(served());
+    // Nobody drives the runtime of the links from here on.
+    let callers = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+    let result = callers.block_on(call(&requester, to("at/once").timeout(20 * MS)));
+    assert_eq!(result.unwrap_err(), RequestError::Timeout);
+}
+
+#[test]
+fn calls_end_with_the_runtime_of_their_link() {
+    let links = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+    let (_network, requester, responder, _) = links.block_on(served());
+    let callers = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+    let mut waiting = Box::pin(call(&requester, to("never")));
+    callers.block_on(async { assert!(is_pending(&mut waiting)) });
+    links.block_on(until("it has arrived", || responder.stats().received == 1));
+    drop(links);
+    assert_eq!(callers.block_on(waiting).unwrap_err(), RequestError::Closed);
+    let late = callers.block_on(call(&requester, to("never")));
+    assert_eq!(late.unwrap_err(), RequestError::Closed);
+    callers.block_on(responder.shutdown(SECOND));
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_request_that_is_given_up_before_it_is_sent_stays_here() {
     let (_network, requester, responder, _) = served().await;
     let mut never_sent = Box::pin(call(&requester, to("at/once")));

@@ -263,8 +263,12 @@ async fn building_on_a_link_that_goes_down_is_an_error_and_on_a_closed_one_too()
     let waiting = tokio::spawn(Requester::builder(link.clone()).build());
     settle().await;
     assert!(!waiting.is_finished(), "it waits for the connection");
+    let given_up = tokio::spawn(Requester::builder(link.clone()).build());
+    settle().await;
+    given_up.abort();
     network.reconnect("a");
     let requester = waiting.await.unwrap().unwrap();
+    assert!(!network.has_subscriber(&topic("clients/a/responses/1")), "given up and undone");
     link.close();
     let error = call(&requester, to("x")).await.unwrap_err();
     assert_eq!(error, RequestError::Closed);

@@ -459,3 +459,6 @@ fn acknowledge(transport: &mut impl Transport, ack: Option<AckId>) {
 fn now() -> Instant {
     tokio::time::Instant::now().into_std()
 }
+
+#[cfg(test)]
+mod tests;

@@ -25,6 +25,8 @@
 //! | endpoints being attached | 64 | attaching waits |
 
 mod driver;
+#[cfg(test)]
+mod fake;
 pub mod memory;
 #[cfg(feature = "ntex")]
 pub(crate) mod ntex;

@@ -181,3 +181,138 @@ impl Outgoing {
 pub(crate) fn is_refusal(reason: ReasonCode) -> bool {
     reason.is_error() || reason == ReasonCode::NO_MATCHING_SUBSCRIBERS
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::core::topic::TopicName;
+    use crate::link::fake::Fake;
+
+    const LIMITS: OutgoingLimits = OutgoingLimits { messages: 3, bytes: 1000 };
+
+    fn message(topic: &str, qos: Qos) -> Message {
+        Message { qos, ..Message::new(TopicName::new(topic).unwrap(), "") }
+    }
+
+    fn of(slot: usize, token: u64) -> Origin {
+        Origin { endpoint: EndpointId { slot, serial: 0 }, token: (token, 0) }
+    }
+
+    fn open(fake: &Fake, receive_maximum: u16) -> (Outgoing, impl Transport + use<>) {
+        let mut outgoing = Outgoing::new(LIMITS);
+        outgoing.set_receive_maximum(receive_maximum);
+        outgoing.open();
+        (outgoing, fake.transport())
+    }
+
+    fn push(outgoing: &mut Outgoing, transport: &mut dyn Transport, topic: &str, qos: Qos) {
+        outgoing.push(message(topic, qos), of(0, 0), transport).unwrap();
+    }
+
+    fn flush(outgoing: &mut Outgoing, transport: &mut dyn Transport) {
+        while let Some((message, origin)) = outgoing.next(transport) {
+            outgoing.send(message, origin, transport).unwrap();
+        }
+    }
+
+    #[test]
+    fn no_more_is_unacknowledged_than_the_receive_maximum_and_the_order_is_kept() {
+        let fake = Fake::default();
+        let (mut outgoing, mut transport) = open(&fake, 2);
+        for topic in ["a", "b", "c"] {
+            push(&mut outgoing, &mut transport, topic, Qos::AtLeastOnce);
+        }
+        push(&mut outgoing, &mut transport, "d", Qos::AtMostOnce);
+        assert_eq!(fake.published(), ["a", "b"], "what is not counted does not overtake");
+        assert_eq!(outgoing.acknowledged(1).unwrap().0.topic.as_str(), "a");
+        assert!(outgoing.acknowledged(1).is_none() && outgoing.acknowledged(77).is_none());
+        flush(&mut outgoing, &mut transport);
+        assert_eq!(fake.published(), ["c", "d"]);
+        assert!(outgoing.acknowledged(2).is_some() && outgoing.acknowledged(3).is_some());
+        assert!(!outgoing.holds_any_of(of(0, 0).endpoint));
+    }
+
+    #[test]
+    fn the_queue_is_bounded_in_messages_and_in_bytes() {
+        let fake = Fake::default();
+        let (mut outgoing, mut transport) = open(&fake, 0);
+        let large = Message { payload: vec![0; 900].into(), ..message("a", Qos::AtLeastOnce) };
+        outgoing.push(large.clone(), of(0, 0), &mut transport).unwrap();
+        let (error, back) = outgoing.push(large.clone(), of(0, 1), &mut transport).unwrap_err();
+        assert_eq!((error, back.payload.len()), (PublishError::Full, 900), "in bytes");
+        push(&mut outgoing, &mut transport, "b", Qos::AtLeastOnce);
+        push(&mut outgoing, &mut transport, "c", Qos::AtLeastOnce);
+        let small = message("d", Qos::AtLeastOnce);
+        let (error, _) = outgoing.push(small.clone(), of(0, 1), &mut transport).unwrap_err();
+        assert_eq!(error, PublishError::Full, "in messages");
+
+        outgoing.set_receive_maximum(10);
+        flush(&mut outgoing, &mut transport);
+        assert_eq!(fake.published(), ["a", "b", "c"]);
+        outgoing.set_receive_maximum(0);
+        outgoing.push(large, of(0, 0), &mut transport).expect("the bytes are given back");
+    }
+
+    #[test]
+    fn nothing_leaves_while_it_is_closed_or_the_buffer_is_full() {
+        let fake = Fake::default();
+        let mut outgoing = Outgoing::new(LIMITS);
+        outgoing.set_receive_maximum(10);
+        let mut transport = fake.transport();
+        push(&mut outgoing, &mut transport, "a", Qos::AtMostOnce);
+        flush(&mut outgoing, &mut transport);
+        assert!(fake.published().is_empty());
+        fake.script().full = true;
+        outgoing.open();
+        flush(&mut outgoing, &mut transport);
+        assert!(fake.published().is_empty());
+        fake.script().full = false;
+        flush(&mut outgoing, &mut transport);
+        assert_eq!(fake.published(), ["a"]);
+    }
+
+    #[test]
+    fn what_is_too_large_is_given_back_with_its_size() {
+        let fake = Fake::default();
+        fake.script().limit = Some(10);
+        let (mut outgoing, mut transport) = open(&fake, 10);
+        let large = Message { payload: vec![0; 99].into(), ..message("a", Qos::AtLeastOnce) };
+        let size = large.size();
+        let (error, back) = outgoing.push(large, of(0, 0), &mut transport).unwrap_err();
+        assert_eq!(error, PublishError::TooLarge { size, limit: 10 });
+        assert_eq!(back.payload.len(), 99);
+        assert!(!outgoing.holds_any_of(of(0, 0).endpoint));
+    }
+
+    #[test]
+    fn a_lost_connection_tells_what_was_sent_from_what_was_not() {
+        let fake = Fake::default();
+        let (mut outgoing, mut transport) = open(&fake, 2);
+        push(&mut outgoing, &mut transport, "sent", Qos::AtLeastOnce);
+        fake.script().gone = true;
+        push(&mut outgoing, &mut transport, "refused", Qos::AtLeastOnce);
+        push(&mut outgoing, &mut transport, "queued", Qos::AtMostOnce);
+        let outcomes: Vec<_> = outgoing
+            .disconnect()
+            .map(|(message, _, outcome)| (message.topic.to_string(), outcome))
+            .collect();
+        let expected =
+            [("sent", Outcome::Lost), ("refused", Outcome::NotSent), ("queued", Outcome::NotSent)];
+        assert_eq!(outcomes, expected.map(|(topic, outcome)| (topic.to_owned(), outcome)));
+        assert_eq!(outgoing.disconnect().count(), 0);
+    }
+
+    #[test]
+    fn it_knows_whose_messages_are_not_settled() {
+        let fake = Fake::default();
+        let (mut outgoing, mut transport) = open(&fake, 1);
+        for slot in [0, 1] {
+            let message = message("a", Qos::AtLeastOnce);
+            outgoing.push(message, of(slot, 0), &mut transport).unwrap();
+        }
+        assert!(outgoing.holds_any_of(of(0, 0).endpoint), "in the window");
+        assert!(outgoing.holds_any_of(of(1, 0).endpoint), "in the queue");
+        let same_slot = EndpointId { slot: 1, serial: 9 };
+        assert!(!outgoing.holds_any_of(same_slot), "another one that has its slot");
+    }
+}
