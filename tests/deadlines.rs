@@ -138,6 +138,8 @@ async fn a_call_that_nobody_looks_at_frees_its_slot_at_its_deadline() {
     let (_network, requester, _responder, _) = served().await;
     let mut forgotten = Box::pin(call(&requester, to("never").timeout(SECOND)));
     assert!(is_pending(&mut forgotten));
+    settle().await;
+    assert_eq!(requester.stats().in_flight, 1);
     tokio::time::advance(SECOND + MS).await;
     until("the slot is free", || requester.stats().in_flight == 0).await;
     assert_eq!(forgotten.await.unwrap_err(), RequestError::Timeout);

@@ -8,6 +8,7 @@ use std::time::Duration;
 use support::*;
 use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
+use tower::ServiceExt;
 use tower_mqtt::core::packet::Qos;
 use tower_mqtt::link::memory::Network;
 use tower_mqtt::requester::OnDisconnect;
@@ -124,7 +125,7 @@ async fn fail_fast_knows_what_was_not_sent() {
 #[tokio::test(start_paused = true)]
 async fn ride_through_with_a_kept_session_loses_nothing() {
     let kitchen = Kitchen::open(OnDisconnect::RideThrough, true).await;
-    let waiting = kitchen.acknowledged(ask()).await;
+    let waiting = kitchen.acknowledged(ask().idempotent()).await;
     let written = kitchen.unacknowledged(ask()).await;
     let meanwhile = start(&kitchen.requester, ask()).await;
     kitchen.gate.add_permits(10);
@@ -142,10 +143,14 @@ async fn ride_through_with_a_kept_session_loses_nothing() {
 #[tokio::test(start_paused = true)]
 async fn ride_through_with_a_kept_session_sends_again_what_was_not_acknowledged() {
     let kitchen = Kitchen::open(OnDisconnect::RideThrough, true).await;
+    let waiting = kitchen.acknowledged(ask().idempotent()).await;
     let written = kitchen.unacknowledged(ask()).await;
     kitchen.join().await;
-    until("it has come again", || kitchen.responder.stats().received == 2).await;
-    kitchen.gate.add_permits(2);
+    until("it has come again", || kitchen.responder.stats().received == 3).await;
+    settle().await;
+    assert_eq!(kitchen.responder.stats().received, 3, "what was acknowledged has not");
+    kitchen.gate.add_permits(3);
+    answered(waiting).await;
     answered(written).await;
     until("with the same id", || kitchen.requester.stats().duplicate == 1).await;
 }
@@ -283,6 +288,8 @@ async fn closing_the_link_fails_calls_in_flight() {
     let waiting = kitchen.acknowledged(ask()).await;
     kitchen.requester.link().close();
     assert_eq!(failed(waiting).await, RequestError::Closed);
+    let not_ready = kitchen.requester.clone().ready().await.unwrap_err();
+    assert_eq!(not_ready, RequestError::Closed);
     assert_eq!(kitchen.requester.stats().in_flight, 0);
 }
 

@@ -26,7 +26,7 @@
 
 mod driver;
 #[cfg(test)]
-mod fake;
+pub(crate) mod fake;
 pub mod memory;
 #[cfg(feature = "ntex")]
 pub(crate) mod ntex;

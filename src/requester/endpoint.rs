@@ -188,32 +188,24 @@ impl Endpoint {
         }
     }
 
-    /// After a reconnect: send again what may be, and fail what may not.
+    /// After a reconnect: send again what may be, and fail what may not. What is sent waits for the
+    /// subscriptions, so [`still_wanted`](link::Endpoint::still_wanted) sees it before it leaves.
     fn resume(&mut self, session_present: bool, out: &mut Outbox<'_>) {
         let tickets: Vec<Ticket> = self.exchanges.tickets().collect();
         for ticket in tickets {
             let Some(waiter) = self.exchanges.get_mut(ticket) else { continue };
             let safe = session_present || waiter.idempotent;
             match std::mem::replace(&mut waiter.phase, Phase::Sent) {
-                Phase::Unsent(message) => self.send_again(ticket, message, out),
-                Phase::Lost(message) if safe => self.send_again(ticket, message, out),
+                Phase::Unsent(message) => self.send(ticket, message, out),
+                Phase::Lost(message) if safe => self.send(ticket, message, out),
                 Phase::Acknowledged(Some(message)) if !session_present && safe => {
-                    self.send_again(ticket, message, out);
+                    self.send(ticket, message, out);
                 }
                 phase @ (Phase::Sent | Phase::Acknowledged(_)) if session_present => {
                     waiter.phase = phase;
                 }
                 _ => self.fail(ticket, RequestError::Disconnected(Delivery::Unknown)),
             }
-        }
-    }
-
-    fn send_again(&mut self, ticket: Ticket, mut message: Message, out: &mut Outbox<'_>) {
-        let Some(deadline) = self.exchanges.deadline(ticket) else { return };
-        let left = deadline.saturating_duration_since(out.now());
-        if !left.is_zero() {
-            self.settings.dialect.restamp(&mut message, left);
-            self.send(ticket, message, out);
         }
     }
 
@@ -424,5 +416,86 @@ impl link::Endpoint for Endpoint {
                 let _ = call.reply.send(Err(RequestError::Closed));
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::link::fake::{self, Fake, FakeTransport, Written};
+    use crate::link::{Connection, Driver, Event, OutgoingLimits};
+    use crate::message::Request;
+    use crate::requester::RequesterBuilder;
+    use tower::ServiceExt;
+
+    /// The filters of the last SUBSCRIBE, which is acknowledged.
+    fn subscribed(fake: &Fake) -> Vec<String> {
+        let last = fake.written().into_iter().rev().find_map(|written| match written {
+            Written::Subscribe(filters, id) => Some((filters, id)),
+            _ => None,
+        });
+        let (filters, id) = last.expect("a SUBSCRIBE");
+        fake.push(Event::Subscribed(id, vec![ReasonCode::GRANTED_QOS_1; filters.len()]));
+        filters
+    }
+
+    struct Bench {
+        fake: Fake,
+        driver: Driver<FakeTransport>,
+    }
+
+    impl Bench {
+        /// Lets the tasks run, then the connection.
+        async fn turn(&mut self) {
+            tokio::task::yield_now().await;
+            let _ = self.driver.poll(&mut Context::from_waker(std::task::Waker::noop()));
+        }
+
+        /// Connects with this response topic; what is subscribed to then.
+        async fn connect(&mut self, response_base: String) -> Vec<String> {
+            let response_base = TopicName::new(response_base).unwrap();
+            let connection = Connection { response_base, ..fake::connection(10) };
+            self.fake.push(Event::Connected(Connection { session_present: true, ..connection }));
+            self.turn().await;
+            let filters = subscribed(&self.fake);
+            self.turn().await;
+            filters
+        }
+
+        async fn reconnect(&mut self, number: usize) -> Vec<String> {
+            self.fake.push(Event::Disconnected);
+            self.connect(format!("r/{number}")).await
+        }
+    }
+
+    #[tokio::test]
+    async fn answers_are_taken_on_earlier_response_topics_while_calls_need_them() {
+        let fake = Fake::default();
+        let (link, seat) = fake::link(OutgoingLimits::default());
+        let mut bench = Bench { driver: Driver::new(fake.transport(), seat), fake };
+        let build = RequesterBuilder::new(link).on_disconnect(OnDisconnect::RideThrough).build();
+        let build = tokio::spawn(build);
+        bench.turn().await;
+        assert_eq!(bench.connect("r/0".into()).await, ["r/0"]);
+        let requester = build.await.unwrap().unwrap();
+        let ask = || Request::new("ask", "").unwrap().correlation_data(&b"id"[..]);
+
+        let call = tokio::spawn(requester.clone().oneshot(ask()));
+        bench.turn().await;
+        assert_eq!(bench.reconnect(1).await, ["r/0", "r/1"]);
+        let mut answer = Message::new(TopicName::new("r/0").unwrap(), "late");
+        answer.properties.correlation_data = Some(Bytes::from_static(b"id"));
+        bench.fake.push(Event::Message(answer, Some(1)));
+        bench.turn().await;
+        assert_eq!(call.await.unwrap().unwrap().payload(), "late");
+
+        let call = tokio::spawn(requester.clone().oneshot(ask()));
+        bench.turn().await;
+        for number in 2..3 * RESPONSE_TOPICS {
+            assert!(bench.reconnect(number).await.len() <= RESPONSE_TOPICS);
+        }
+        call.abort();
+        bench.turn().await;
+        assert_eq!(bench.reconnect(99).await, ["r/99"], "nobody needs the others");
     }
 }

@@ -406,13 +406,9 @@ where
         if matches!(self.stage, Stage::Serving) {
             out.subscribe(&self.subscriptions, SUBSCRIBE);
         }
+        // They wait for the subscriptions, so `still_wanted` sees them before they leave.
         for (message, token) in std::mem::take(&mut self.unsent) {
-            if self.deadlines.get(&token).is_none_or(|deadline| *deadline > out.now()) {
-                self.publish(message, token, out);
-            } else {
-                self.deadlines.remove(&token);
-                self.counters().expired.increment();
-            }
+            self.publish(message, token, out);
         }
     }
 
