@@ -1,6 +1,8 @@
 //! Every failure is answered, and what the broker refuses is an error at once. The responder
 //! publishes only where it may.
 
+#![cfg(feature = "json")]
+
 mod support;
 
 use std::time::Duration;

@@ -78,7 +78,7 @@ async fn handlers_that_do_not_finish_are_dropped_and_answered_503() {
 #[tokio::test(start_paused = true)]
 async fn an_idle_responder_stops_at_once() {
     let (_network, _requester, responder) = ask_and_answer(Gate::default().router()).await;
-    let (elapsed, ()) = timed(responder.shutdown(Duration::from_secs(3600))).await;
+    let (elapsed, ()) = timed(responder.shutdown(Duration::from_hours(1))).await;
     assert_eq!(elapsed, Duration::ZERO);
 }
 

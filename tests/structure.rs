@@ -55,7 +55,7 @@ fn files() -> Vec<File> {
 fn code(text: &str) -> String {
     let text = text.split("#[cfg(test)]\nmod tests").next().unwrap_or_default();
     let lines = text.lines().filter(|line| !line.trim_start().starts_with("//"));
-    lines.map(|line| format!("{line}\n")).collect()
+    ["", &lines.collect::<Vec<_>>().join("\n")].join("\n")
 }
 
 /// The words that follow `prefix` in the code.

@@ -184,13 +184,12 @@ impl Network {
         let mut state = self.lock();
         state.holds_acknowledgements = hold;
         if !hold {
-            let numbers: Vec<usize> = state.clients.keys().copied().collect();
-            for number in numbers {
-                let held =
-                    state.clients.get_mut(&number).map(|client| std::mem::take(&mut client.held));
-                held.into_iter()
-                    .flatten()
-                    .for_each(|event| state.push(number, event, Duration::ZERO));
+            let all = state.clients.iter_mut();
+            let given_out: Vec<(usize, Event)> = all
+                .flat_map(|(number, client)| client.held.drain(..).map(|event| (*number, event)))
+                .collect();
+            for (number, event) in given_out {
+                state.push(number, event, Duration::ZERO);
             }
         }
     }
@@ -415,9 +414,10 @@ impl State {
         let reasons = subscriptions
             .iter()
             .map(|subscription| {
-                match self.subscriptions.unsubscribe(number, &subscription.filter) {
-                    true => ReasonCode::SUCCESS,
-                    false => ReasonCode::NO_SUBSCRIPTION_EXISTED,
+                if self.subscriptions.unsubscribe(number, &subscription.filter) {
+                    ReasonCode::SUCCESS
+                } else {
+                    ReasonCode::NO_SUBSCRIPTION_EXISTED
                 }
             })
             .collect();

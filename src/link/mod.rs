@@ -24,6 +24,8 @@
 //! | QoS 1 messages not acknowledged | the server's Receive Maximum | further ones wait in the queue above |
 //! | endpoints being attached | 64 | attaching waits |
 
+#![expect(clippy::result_large_err, reason = "a message that is not taken is given back whole")]
+
 mod driver;
 #[cfg(test)]
 pub(crate) mod fake;
@@ -241,6 +243,7 @@ pub(crate) struct Connection {
     /// QoS 1 messages that the server takes without acknowledging them.
     pub(crate) receive_maximum: u16,
     /// The greatest packet that the server takes, in bytes.
+    #[cfg_attr(not(feature = "ntex"), expect(dead_code, reason = "the memory link has none"))]
     pub(crate) maximum_packet_size: Option<u32>,
 }
 
@@ -291,6 +294,7 @@ pub(crate) enum Event {
     Message(Message, Option<AckId>),
     Acknowledged(SendId, ReasonCode),
     Subscribed(SendId, Vec<ReasonCode>),
+    #[cfg_attr(not(feature = "ntex"), expect(dead_code, reason = "the memory link has none"))]
     Writable,
     /// The connection will not come up again.
     Closed,

@@ -15,7 +15,7 @@ use crate::error::ServeError;
 use crate::link::Link;
 
 /// No call waits longer: about 30 years.
-pub(super) const LONGEST: Duration = Duration::from_secs(30 * 365 * 24 * 3600);
+pub(super) const LONGEST: Duration = Duration::from_hours(30 * 365 * 24);
 
 /// What becomes of calls in flight when the connection is lost.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

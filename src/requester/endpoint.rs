@@ -1,5 +1,7 @@
 //! The requester's side on the connection: its exchange table, and what happens to it.
 
+#![expect(clippy::result_large_err, reason = "a message that is not taken is given back whole")]
+
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};

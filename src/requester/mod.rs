@@ -77,6 +77,7 @@ struct Shared {
 
 /// What handles send to the connection. The channel has no bound of its own: a call holds one of
 /// the in-flight slots, and there is at most one cancel for each.
+#[expect(clippy::large_enum_variant, reason = "most commands are calls")]
 enum Command {
     Call(Call),
     Cancel { id: Bytes, serial: u64 },

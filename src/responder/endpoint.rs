@@ -303,7 +303,7 @@ where
         done: Option<oneshot::Sender<()>>,
         out: &mut Outbox<'_>,
     ) {
-        let deadline = out.now() + grace.min(Duration::from_secs(86_400));
+        let deadline = out.now() + grace.min(Duration::from_hours(24));
         match &mut self.stage {
             Stage::Serving => {}
             // The future of the shutdown was dropped.

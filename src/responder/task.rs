@@ -13,6 +13,10 @@ use crate::scope;
 
 /// What tasks and handles send to the connection. The channel has no bound of its own: there is
 /// one [`Command::Done`] for each request that holds a slot.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "all but one of a responder's commands are the large one"
+)]
 pub(super) enum Command {
     Done(Exchange, Outcome),
     Shutdown { grace: Duration, done: Option<oneshot::Sender<()>> },
