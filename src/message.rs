@@ -476,6 +476,7 @@ impl std::error::Error for Status {}
 /// assert_eq!(extensions.get::<Caller>(), Some(&Caller("M7")));
 /// ```
 #[derive(Clone, Default)]
+#[expect(clippy::box_collection, reason = "requests are moved often, and most have no extensions")]
 pub struct Extensions(Option<Box<HashMap<TypeId, Box<dyn Extension>>>>);
 
 trait Extension: Any + Send + Sync {

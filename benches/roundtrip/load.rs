@@ -39,7 +39,7 @@ pub(crate) async fn ask(options: &Options) -> Result<(), Error> {
     run_for(&requester, &request, options.in_flight, window / 3).await?;
     let (before, start) = (cpu_time()?, Instant::now());
     let times = run_for(&requester, &request, options.in_flight, window).await?;
-    let measurement = Measurement::new(&times, start.elapsed(), cpu_time()? - before);
+    let measurement = Measurement::new(&times, start.elapsed(), cpu_time()?.saturating_sub(before));
     let mut out = std::io::stdout().lock();
     serde_json::to_writer(&mut out, &measurement)?;
     out.flush()?;

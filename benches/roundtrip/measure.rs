@@ -1,5 +1,7 @@
 //! What one measurement says.
 
+#![expect(clippy::cast_precision_loss, reason = "counts are far below 2^52")]
+
 use std::fs;
 use std::time::Duration;
 

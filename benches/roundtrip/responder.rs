@@ -17,16 +17,14 @@ pub(crate) struct Options {
 }
 
 pub(crate) async fn respond(options: &Options) -> Result<(), Error> {
-    match &options.broker {
-        Some(address) => serve(Client::connect(address).await?, address).await,
-        None => {
-            let hub = Hub::builder().bind("127.0.0.1:0").start().await?;
-            let address = hub.local_addr().ok_or("the hub listens nowhere")?;
-            serve(hub.link("responder"), &format!("mqtt://{address}")).await?;
-            hub.shutdown(Duration::from_secs(1)).await;
-            Ok(())
-        }
+    if let Some(address) = &options.broker {
+        return serve(Client::connect(address).await?, address).await;
     }
+    let hub = Hub::builder().bind("127.0.0.1:0").start().await?;
+    let address = hub.local_addr().ok_or("the hub listens nowhere")?;
+    serve(hub.link("responder"), &format!("mqtt://{address}")).await?;
+    hub.shutdown(Duration::from_secs(1)).await;
+    Ok(())
 }
 
 /// Writes where to ask, and answers until the parent closes our standard input.

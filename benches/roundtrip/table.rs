@@ -1,5 +1,7 @@
 //! The results as text.
 
+#![expect(clippy::cast_precision_loss, reason = "counts are far below 2^52")]
+
 use std::fmt::Write;
 
 use super::measure::Measurement;

@@ -69,7 +69,9 @@ mod tests {
         let hashes: Vec<u64> =
             (0..300_u64).map(|n| n.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 7).collect();
         let mut ended = Ended::new();
-        hashes.iter().for_each(|&hash| ended.remember(hash, End::Abandoned));
+        for &hash in &hashes {
+            ended.remember(hash, End::Abandoned);
+        }
         assert!(hashes.iter().all(|&hash| ended.recall(hash) == Some(End::Abandoned)));
     }
 }

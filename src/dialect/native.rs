@@ -224,7 +224,7 @@ mod tests {
 
     #[test]
     fn what_the_broker_left_of_the_expiry_counts() {
-        let mut message = encoded(Duration::from_millis(5_000));
+        let mut message = encoded(Duration::from_secs(5));
         message.properties.message_expiry = Some(3);
         let incoming = Native::new().decode_request(message).unwrap();
         assert_eq!(incoming.left, Some(Duration::from_secs(3)));

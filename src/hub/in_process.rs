@@ -50,7 +50,6 @@ pub(super) fn attach(worker: &Rc<Worker>, seat: LinkSeat, client_id: Arc<str>) {
             session_present: false,
             response_base: client.response_base.clone(),
             receive_maximum: u16::MAX,
-            maximum_packet_size: None,
         }));
         let transport = LocalTransport { worker, client, inbox: Rc::clone(&inbox) };
         let driver = Rc::new(RefCell::new(Driver::new(transport, seat)));

@@ -73,7 +73,7 @@ pub(crate) fn link(limits: OutgoingLimits) -> (Link, LinkSeat) {
 
 pub(crate) fn connection(receive_maximum: u16) -> Connection {
     let response_base = TopicName::new("clients/fake/responses").expect("a topic name");
-    Connection { session_present: false, response_base, receive_maximum, maximum_packet_size: None }
+    Connection { session_present: false, response_base, receive_maximum }
 }
 
 fn filters(subscriptions: &[Subscription]) -> Vec<String> {

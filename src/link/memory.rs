@@ -280,7 +280,6 @@ impl State {
             session_present,
             response_base,
             receive_maximum: self.receive_maximum.unwrap_or(u16::MAX),
-            maximum_packet_size: self.maximum_packet_size,
         };
         self.push(number, Event::Connected(connection), Duration::ZERO);
         for (ack, message) in again {

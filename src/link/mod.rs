@@ -242,9 +242,6 @@ pub(crate) struct Connection {
     pub(crate) response_base: TopicName,
     /// QoS 1 messages that the server takes without acknowledging them.
     pub(crate) receive_maximum: u16,
-    /// The greatest packet that the server takes, in bytes.
-    #[cfg_attr(not(feature = "ntex"), expect(dead_code, reason = "the memory link has none"))]
-    pub(crate) maximum_packet_size: Option<u32>,
 }
 
 /// What a connection physically does. Answers come as [`Event`]s.

@@ -138,7 +138,6 @@ fn accept(
         session_present: ack.session_present,
         response_base: response_base(ack.response_info.as_deref(), &client_id)?,
         receive_maximum: ack.receive_max.get(),
-        maximum_packet_size: ack.max_packet_size,
     };
     Ok(Accepted {
         io,

@@ -280,7 +280,6 @@ impl Transport for Broken {
             session_present: false,
             response_base: TopicName::new("responses").expect("valid"),
             receive_maximum: 1,
-            maximum_packet_size: None,
         };
         (!std::mem::replace(&mut self.0, true)).then_some(Event::Connected(connection))
     }

@@ -224,7 +224,7 @@ async fn ask(options: Ask) -> Result<(), Error> {
     run_for(&asker, options.in_flight, window / 3).await?;
     let (before, start) = (cpu_time()?, Instant::now());
     let times = run_for(&asker, options.in_flight, window).await?;
-    let measurement = Measurement::new(&times, start.elapsed(), cpu_time()? - before);
+    let measurement = Measurement::new(&times, start.elapsed(), cpu_time()?.saturating_sub(before));
     serde_json::to_writer(std::io::stdout().lock(), &measurement)?;
     Ok(())
 }
