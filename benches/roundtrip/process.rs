@@ -23,6 +23,8 @@ pub(crate) struct Load {
 pub(crate) struct Candidate {
     pub(crate) name: &'static str,
     program: PathBuf,
+    /// More arguments of the responder.
+    respond: &'static [&'static str],
     qos: u8,
     broker: Option<&'static str>,
 }
@@ -38,11 +40,16 @@ pub(crate) fn candidates() -> Result<Vec<Candidate>, Error> {
     let candidate = |name, program: &Path, qos, broker| Candidate {
         name,
         program: program.to_owned(),
+        respond: &[],
         qos,
         broker,
     };
     Ok(vec![
         candidate("tower-mqtt, hub, QoS 0", &ours, 0, None),
+        Candidate {
+            respond: &["--inline"],
+            ..candidate("tower-mqtt, hub, inline, QoS 0", &ours, 0, None)
+        },
         candidate("bare ntex-mqtt, direct, QoS 0", &bare, 0, None),
         candidate("tower-mqtt, hub, QoS 1", &ours, 1, None),
         candidate("bare ntex-mqtt, direct, QoS 1", &bare, 1, None),
@@ -73,7 +80,7 @@ impl Candidate {
     pub(crate) fn measure(&self, load: &Load) -> Result<Measurement, Error> {
         let broker = self.broker.map(Mosquitto::start).transpose()?;
         let mut responder = Command::new(&self.program);
-        responder.arg("respond");
+        responder.arg("respond").args(self.respond);
         if let Some(broker) = &broker {
             responder.args(["--broker", &broker.address]);
         }

@@ -14,23 +14,28 @@ pub(crate) struct Options {
     /// The broker; without it, a hub.
     #[arg(long)]
     broker: Option<String>,
+    /// Run the handler on the connection's thread.
+    #[arg(long)]
+    inline: bool,
 }
 
 pub(crate) async fn respond(options: &Options) -> Result<(), Error> {
     if let Some(address) = &options.broker {
-        return serve(Client::connect(address).await?, address).await;
+        return serve(Client::connect(address).await?, address, options.inline).await;
     }
     let hub = Hub::builder().bind("127.0.0.1:0").start().await?;
     let address = hub.local_addr().ok_or("the hub listens nowhere")?;
-    serve(hub.link("responder"), &format!("mqtt://{address}")).await?;
+    serve(hub.link("responder"), &format!("mqtt://{address}"), options.inline).await?;
     hub.shutdown(Duration::from_secs(1)).await;
     Ok(())
 }
 
 /// Writes where to ask, and answers until the parent closes our standard input.
-async fn serve(link: Link, address: &str) -> Result<(), Error> {
+async fn serve(link: Link, address: &str, inline: bool) -> Result<(), Error> {
     let router = Router::new().route("bench/echo", async |payload: Bytes| payload);
-    let responder = Responder::builder(link).concurrency(4096).serve(router).await?;
+    let builder = Responder::builder(link).concurrency(4096);
+    let builder = if inline { builder.inline() } else { builder };
+    let responder = builder.serve(router).await?;
     println!("{address}");
     tokio::io::stdin().read_to_end(&mut Vec::new()).await?;
     responder.shutdown(Duration::from_secs(1)).await;

@@ -100,7 +100,11 @@ impl Inbox {
         self.events.borrow_mut().push_back(event);
         let driver = self.driver.borrow().upgrade();
         match driver.as_ref().map(|driver| driver.try_borrow_mut()) {
-            Some(Ok(mut driver)) => driver.pump(),
+            Some(Ok(mut driver)) => {
+                if driver.pump() {
+                    self.wake();
+                }
+            }
             _ => self.wake(),
         }
     }

@@ -235,19 +235,21 @@ impl<T: Transport> Driver<T> {
     }
 
     /// Takes the events that are there, without polling the endpoints' handles. For a host that
-    /// is told of an event in a callback and saves the way through its scheduler.
+    /// is told of an event in a callback and saves the way through its scheduler. `true`:
+    /// [`poll`](Self::poll) must follow.
     #[cfg_attr(
         not(any(feature = "ntex", test)),
         expect(dead_code, reason = "the memory link has no callbacks")
     )]
-    pub(crate) fn pump(&mut self) {
+    pub(crate) fn pump(&mut self) -> bool {
         let now = now();
         while let Some(event) = self.state.transport.try_event() {
             if self.handle(event, now).is_break() {
-                return;
+                return true;
             }
         }
         self.flush(now);
+        self.endpoints.iter().flatten().any(|attached| attached.endpoint.needs_poll())
     }
 
     fn take_in(&mut self, cx: &mut Context<'_>, now: Instant) {

@@ -204,6 +204,11 @@ pub(crate) trait Endpoint: Send {
     /// is detached.
     fn poll(&mut self, cx: &mut Context<'_>, out: &mut Outbox<'_>) -> Poll<()>;
 
+    /// Whether [`poll`](Self::poll) must be called even if no command and no deadline asks for it.
+    fn needs_poll(&self) -> bool {
+        false
+    }
+
     /// When [`poll`](Self::poll) must be called again at the latest.
     fn next_deadline(&self) -> Option<Instant>;
 

@@ -10,6 +10,7 @@ use tower::Service;
 
 use super::endpoint::{Endpoint, Settings};
 use super::stats::Counters;
+use super::tasks::Tasks;
 use super::{Responder, Router};
 use crate::core::packet::Subscription;
 use crate::core::topic::{TopicFilter, TopicName};
@@ -43,6 +44,7 @@ pub struct ResponderBuilder {
     dialects: Vec<Arc<dyn Dialect>>,
     share: Option<String>,
     concurrency: usize,
+    inline: bool,
     acknowledge: Acknowledge,
     allowed: Option<Allowed>,
 }
@@ -54,6 +56,7 @@ impl ResponderBuilder {
             dialects: Vec::new(),
             share: None,
             concurrency: 256,
+            inline: false,
             acknowledge: Acknowledge::default(),
             allowed: None,
         }
@@ -79,6 +82,16 @@ impl ResponderBuilder {
     /// 256 by default: enough to keep a few processors busy with handlers that wait for something.
     pub fn concurrency(mut self, requests: usize) -> Self {
         self.concurrency = requests.clamp(1, Semaphore::MAX_PERMITS);
+        self
+    }
+
+    /// Runs the handlers on the connection's own thread, without a hop to a runtime.
+    ///
+    /// For short handlers: while one computes, nothing else on the connection happens, its answers
+    /// and deadlines included. One that waits (for a timer, a channel, a call) holds up nobody; one
+    /// that blocks holds up everybody.
+    pub fn inline(mut self) -> Self {
+        self.inline = true;
         self
     }
 
@@ -149,16 +162,16 @@ impl ResponderBuilder {
         let (commands, queue) = mpsc::unbounded_channel();
         let (ready, is_ready) = oneshot::channel();
         let counters = Arc::new(Counters::default());
+        let tasks = if self.inline { Tasks::inline() } else { Tasks::on(Handle::current()) };
         let settings = Settings {
             dialects: self.dialects,
             subscriptions,
             acknowledge: self.acknowledge,
             allowed: self.allowed,
             slots: Arc::new(Semaphore::new(self.concurrency)),
-            runtime: Handle::current(),
             counters: Arc::clone(&counters),
         };
-        let endpoint = Endpoint::new(settings, service, commands.clone(), queue, ready);
+        let endpoint = Endpoint::new(settings, service, tasks, commands.clone(), queue, ready);
         let responder = Responder { link: self.link, commands, counters };
         responder.link.attach(Box::new(endpoint)).await.map_err(|_| ServeError::Closed)?;
         is_ready.await.map_err(|_| ServeError::Closed)??;
@@ -204,6 +217,7 @@ impl fmt::Debug for ResponderBuilder {
             .field("dialects", &self.dialects)
             .field("share", &self.share)
             .field("concurrency", &self.concurrency)
+            .field("inline", &self.inline)
             .field("acknowledge", &self.acknowledge)
             .finish_non_exhaustive()
     }

@@ -7,14 +7,13 @@ use std::sync::atomic::Ordering;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
-use tokio::runtime::Handle;
 use tokio::sync::{Semaphore, mpsc, oneshot};
-use tokio::task::AbortHandle;
 use tower::Service;
 
 use super::builder::{Acknowledge, Allowed};
 use super::stats::Counters;
 use super::task::{self, Answerer, Command, Exchange};
+use super::tasks::Tasks;
 use crate::core::index::TopicIndex;
 use crate::core::packet::{Message, ReasonCode, Subscription};
 use crate::dialect::{Dialect, IncomingRequest, Malformed, ReplyTo};
@@ -32,7 +31,6 @@ pub(super) struct Settings {
     pub(super) acknowledge: Acknowledge,
     pub(super) allowed: Option<Allowed>,
     pub(super) slots: Arc<Semaphore>,
-    pub(super) runtime: Handle,
     pub(super) counters: Arc<Counters>,
 }
 
@@ -46,7 +44,7 @@ pub(super) struct Endpoint<S> {
     routes: TopicIndex<usize>,
     subscriptions: Vec<Subscription>,
     ready: Option<oneshot::Sender<Result<(), ServeError>>>,
-    tasks: HashMap<u64, AbortHandle>,
+    tasks: Tasks,
     next_serial: u64,
     /// Requests up to this serial number came on an earlier connection: they cannot be acknowledged
     /// any more.
@@ -87,6 +85,7 @@ where
     pub(super) fn new(
         settings: Settings,
         service: S,
+        tasks: Tasks,
         commands: mpsc::UnboundedSender<Command>,
         queue: mpsc::UnboundedReceiver<Command>,
         ready: oneshot::Sender<Result<(), ServeError>>,
@@ -104,7 +103,7 @@ where
             routes,
             subscriptions,
             ready: Some(ready),
-            tasks: HashMap::new(),
+            tasks,
             next_serial: 0,
             lost_acks: 0,
             unsent: Vec::new(),
@@ -203,8 +202,7 @@ where
         let task = task::run(self.service.clone(), request, deadline, answerer);
         self.settings.counters.in_flight.fetch_add(1, Ordering::Relaxed);
         self.counters().received.increment();
-        let task = self.settings.runtime.spawn(task);
-        self.tasks.insert(self.next_serial, task.abort_handle());
+        self.tasks.start(self.next_serial, task);
     }
 
     /// Answers without having run the service.
@@ -223,7 +221,7 @@ where
 
     fn done(&mut self, exchange: Exchange, outcome: task::Outcome, out: &mut Outbox<'_>) {
         let Exchange { serial, dialect, reply_to, deadline, ack, slot: _slot } = exchange;
-        self.tasks.remove(&serial);
+        self.tasks.ended(serial);
         self.settings.counters.in_flight.fetch_sub(1, Ordering::Relaxed);
         match outcome {
             task::Outcome::Panicked => {
@@ -320,10 +318,8 @@ where
 
     /// Drops the handlers that are running; nobody will hear of them.
     fn abandon(&mut self) {
-        for (_, task) in self.tasks.drain() {
-            task.abort();
-            self.settings.counters.in_flight.fetch_sub(1, Ordering::Relaxed);
-        }
+        let abandoned = self.tasks.abandon() as u64;
+        self.counters().in_flight.fetch_sub(abandoned, Ordering::Relaxed);
     }
 
     /// Nothing more will come.
@@ -357,7 +353,7 @@ where
                     return false;
                 }
                 Stage::Draining(stop) => {
-                    self.tasks.values().for_each(AbortHandle::abort);
+                    self.tasks.abort();
                     self.stage = Stage::Aborting(Stop { deadline: now + SETTLE, ..stop });
                 }
                 Stage::Aborting(stop) if now < stop.deadline => {
@@ -479,6 +475,7 @@ where
     }
 
     fn poll(&mut self, cx: &mut Context<'_>, out: &mut Outbox<'_>) -> Poll<()> {
+        self.tasks.poll(cx);
         while let Poll::Ready(Some(command)) = self.queue.poll_recv(cx) {
             match command {
                 Command::Done(exchange, outcome) => self.done(exchange, outcome, out),
@@ -486,6 +483,10 @@ where
             }
         }
         if self.advance(out) { Poll::Ready(()) } else { Poll::Pending }
+    }
+
+    fn needs_poll(&self) -> bool {
+        self.tasks.needs_poll()
     }
 
     fn next_deadline(&self) -> Option<Instant> {

@@ -10,6 +10,7 @@ mod route;
 mod router;
 mod stats;
 mod task;
+mod tasks;
 
 use std::fmt;
 use std::sync::Arc;
