@@ -8,7 +8,7 @@ use support::*;
 use tokio::sync::mpsc;
 use tower::ServiceExt;
 use tower_mqtt::link::memory::Network;
-use tower_mqtt::{RequestError, Requester, Responder, Router};
+use tower_mqtt::{RequestError, Requester, Responder, Response, Router};
 
 async fn inline(router: Router) -> (Network, Requester, Responder) {
     let network = Network::new();
@@ -69,7 +69,7 @@ async fn a_handler_may_call_over_the_link_that_it_is_served_on() {
     let link = network.link("answerer");
     let nested = Requester::builder(link.clone()).build().await.unwrap();
     let router = Router::new().route("inner", async || "inner").route("outer", async move || {
-        nested.clone().oneshot(to("inner")).await.map(|response| response.into_payload())
+        nested.clone().oneshot(to("inner")).await.map(Response::into_payload)
     });
     let _responder = Responder::builder(link).inline().serve(router).await.unwrap();
     let requester = Requester::builder(network.link("asker")).build().await.unwrap();

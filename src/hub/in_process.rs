@@ -13,8 +13,8 @@ use super::shared::{Order, Shared};
 use super::worker::Worker;
 use crate::core::packet::{Message, Qos, ReasonCode, Subscription};
 use crate::link::{
-    AckId, Connection, Driver, Event, Link, LinkParts, LinkSeat, OutgoingLimits, SendError, SendId,
-    Transport,
+    AckId, Connecting, Connection, Driver, Event, Host, Link, LinkParts, LinkSeat, OutgoingLimits,
+    SendError, SendId, Transport,
 };
 
 type LocalDriver = RefCell<Driver<LocalTransport>>;
@@ -23,10 +23,17 @@ type LocalDriver = RefCell<Driver<LocalTransport>>;
 pub(super) fn link(shared: &Arc<Shared>, client_id: &str) -> Link {
     let client_id: Arc<str> = client_id.into();
     let parts = LinkParts::new(OutgoingLimits::default());
-    let (link, seat) = parts.into_link(Arc::clone(&client_id), Box::new(()));
+    let (link, seat) = parts.into_link(Arc::clone(&client_id), Box::new(Arc::clone(shared)));
     // It fails only when the hub has stopped; then the seat is dropped, and the link is closed.
     let _ = shared.pick().orders.send(Order::Attach(seat, client_id));
     link
+}
+
+impl Host for Arc<Shared> {
+    fn connect_as(&self, client_id: String) -> Connecting {
+        let shared = Self::clone(self);
+        Box::pin(async move { Ok(link(&shared, &client_id)) })
+    }
 }
 
 /// Takes the link in as a client of this worker.

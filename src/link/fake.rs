@@ -10,7 +10,8 @@ use super::{
 };
 use crate::core::packet::{Message, ReasonCode};
 use crate::core::topic::TopicName;
-use crate::link::Link;
+use crate::error::ConnectError;
+use crate::link::{Connecting, Host, Link};
 
 /// What was written to the transport.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -66,9 +67,18 @@ impl Fake {
     }
 }
 
+/// A host whose link has no siblings; what it holds is dropped with the link.
+pub(crate) struct Alone<T>(pub(crate) T);
+
+impl<T: Send + Sync> Host for Alone<T> {
+    fn connect_as(&self, _: String) -> Connecting {
+        Box::pin(std::future::ready(Err(ConnectError::Timeout)))
+    }
+}
+
 /// A link and the seat of its driver.
 pub(crate) fn link(limits: OutgoingLimits) -> (Link, LinkSeat) {
-    LinkParts::new(limits).into_link("fake".into(), Box::new(()))
+    LinkParts::new(limits).into_link("fake".into(), Box::new(Alone(())))
 }
 
 pub(crate) fn connection(receive_maximum: u16) -> Connection {

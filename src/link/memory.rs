@@ -39,8 +39,8 @@ use std::time::{Duration, Instant};
 use tokio::time::Sleep;
 
 use super::{
-    AckId, Connection, Driver, Event, Link, LinkParts, LinkSeat, OutgoingLimits, SendError, SendId,
-    Transport,
+    AckId, Connecting, Connection, Driver, Event, Host, Link, LinkParts, LinkSeat, OutgoingLimits,
+    SendError, SendId, Transport,
 };
 use crate::core::packet::{Message, Qos, ReasonCode, Subscription};
 use crate::core::subscriptions::{Delivery, SubscribeOptions, Subscriptions};
@@ -141,7 +141,7 @@ impl Network {
             client_id: Arc::clone(&client_id),
             timer: Box::pin(tokio::time::sleep(Duration::ZERO)),
         };
-        let (link, seat) = LinkParts::new(limits).into_link(client_id, Box::new(()));
+        let (link, seat) = LinkParts::new(limits).into_link(client_id, Box::new(self.clone()));
         tokio::spawn(drive(transport, seat));
         self.lock().connect(number);
         link
@@ -242,6 +242,13 @@ fn grow_older(message: &mut Message, by: Duration) -> bool {
     let by = u32::try_from(by.as_secs()).unwrap_or(u32::MAX);
     *expiry = expiry.saturating_sub(by);
     *expiry > 0
+}
+
+impl Host for Network {
+    fn connect_as(&self, client_id: String) -> Connecting {
+        let network = self.clone();
+        Box::pin(async move { Ok(network.link(&client_id)) })
+    }
 }
 
 async fn drive(transport: MemoryTransport, seat: LinkSeat) {

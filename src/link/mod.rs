@@ -32,10 +32,13 @@ pub(crate) mod fake;
 pub mod memory;
 #[cfg(feature = "ntex")]
 pub(crate) mod ntex;
+mod occupancy;
 mod outgoing;
 
 use std::fmt;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll};
 use std::time::Instant;
 
@@ -45,10 +48,13 @@ use tokio_util::sync::CancellationToken;
 pub(crate) use self::driver::{Driver, Outbox};
 #[cfg(feature = "ntex")]
 pub use self::ntex::{Client, ClientBuilder, Reconnect};
+use self::occupancy::{Occupancy, WouldStarve};
+pub(crate) use self::occupancy::{Occupant, Role};
 pub use self::outgoing::OutgoingLimits;
 pub(crate) use self::outgoing::{PublishError, is_refusal};
 use crate::core::packet::{Message, ReasonCode, Subscription};
 use crate::core::topic::TopicName;
+use crate::error::ConnectError;
 
 /// Endpoints that wait to be taken in by the connection.
 const ATTACH_QUEUE: usize = 64;
@@ -67,9 +73,18 @@ struct Shared {
     attach: mpsc::Sender<Box<dyn Endpoint>>,
     connected: watch::Receiver<bool>,
     close: CancellationToken,
-    /// Joins what runs the connection, when the last handle goes.
-    _host: Box<dyn Send + Sync>,
+    occupancy: Occupancy,
+    siblings: AtomicUsize,
+    host: Box<dyn Host>,
 }
+
+/// What a link belongs to. Dropped with the last handle: it joins what runs the connection.
+pub(crate) trait Host: Send + Sync {
+    /// Connects once more, with the same settings but under this client identifier.
+    fn connect_as(&self, client_id: String) -> Connecting;
+}
+
+pub(crate) type Connecting = Pin<Box<dyn Future<Output = Result<Link, ConnectError>> + Send>>;
 
 impl Link {
     /// The client identifier, as the server knows it.
@@ -104,6 +119,25 @@ impl Link {
     /// [`Closed`](crate::RequestError::Closed); responders stop without a grace period.
     pub fn close(&self) {
         self.shared.close.cancel();
+    }
+
+    /// Makes another connection with the same settings, under a client identifier of its own: that
+    /// of this link and a number (`kitchen-2`).
+    ///
+    /// # Errors
+    /// As for the first connection; a [`ConnectError::Refused`] when the server's rules do not know
+    /// the other client identifier.
+    ///
+    /// # Cancel safety
+    /// Dropping the future ends the attempt.
+    pub async fn sibling(&self) -> Result<Self, ConnectError> {
+        let number = self.shared.siblings.fetch_add(1, Ordering::Relaxed) + 2;
+        self.shared.host.connect_as(format!("{}-{number}", self.client_id())).await
+    }
+
+    /// Counts an endpoint in, unless it and those that are there would wait for each other.
+    pub(crate) fn enter(&self, role: Role) -> Result<Occupant, WouldStarve> {
+        self.shared.occupancy.enter(role)
     }
 
     pub(crate) async fn attach(&self, endpoint: Box<dyn Endpoint>) -> Result<(), LinkClosed> {
@@ -151,13 +185,11 @@ impl LinkParts {
     }
 
     /// `host` is dropped with the last handle.
-    pub(crate) fn into_link(
-        self,
-        client_id: Arc<str>,
-        host: Box<dyn Send + Sync>,
-    ) -> (Link, LinkSeat) {
+    pub(crate) fn into_link(self, client_id: Arc<str>, host: Box<dyn Host>) -> (Link, LinkSeat) {
         let Self { seat, attach, connected, close } = self;
-        let shared = Shared { client_id, attach, connected, close, _host: host };
+        let occupancy = Occupancy::default();
+        let siblings = AtomicUsize::new(0);
+        let shared = Shared { client_id, attach, connected, close, occupancy, siblings, host };
         (Link { shared: Arc::new(shared) }, seat)
     }
 }

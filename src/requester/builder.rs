@@ -12,7 +12,7 @@ use super::{Requester, Shared};
 use crate::core::topic::TopicName;
 use crate::dialect::{Dialect, Native};
 use crate::error::ServeError;
-use crate::link::Link;
+use crate::link::{Link, Role};
 
 /// No call waits longer: about 30 years.
 pub(super) const LONGEST: Duration = Duration::from_hours(30 * 365 * 24);
@@ -122,7 +122,8 @@ impl RequesterBuilder {
     /// # Errors
     /// [`ServeError::Subscribe`] when the broker refuses the subscription,
     /// [`ServeError::Disconnected`] when the connection is lost meanwhile, [`ServeError::Closed`]
-    /// when the link is closed.
+    /// when the link is closed, [`ServeError::Configuration`] when a responder on the link
+    /// acknowledges after its answers: see [`Acknowledge`](crate::responder::Acknowledge).
     ///
     /// # Cancel safety
     /// Dropping the future undoes everything.
@@ -132,6 +133,7 @@ impl RequesterBuilder {
         let counters = Arc::new(Counters::default());
         let slots = Arc::new(Semaphore::new(self.max_in_flight));
         let settings = Settings {
+            _occupant: self.link.enter(Role::Requester)?,
             dialect: Arc::clone(&self.dialect),
             max_in_flight: self.max_in_flight,
             on_disconnect: self.on_disconnect,

@@ -16,10 +16,13 @@ use crate::core::packet::{Message, ReasonCode, Subscription};
 use crate::core::topic::TopicName;
 use crate::dialect::{Dialect, OutgoingRequest};
 use crate::error::{Delivery, InvalidRequest, RequestError, ServeError};
-use crate::link::{self, AckId, Outbox, Outcome, PublishError, Token, Verdict, is_refusal};
+use crate::link::{
+    self, AckId, Occupant, Outbox, Outcome, PublishError, Token, Verdict, is_refusal,
+};
 use crate::message::Response;
 
 pub(super) struct Settings {
+    pub(super) _occupant: Occupant,
     pub(super) dialect: Arc<dyn Dialect>,
     pub(super) max_in_flight: usize,
     pub(super) on_disconnect: OnDisconnect,

@@ -15,8 +15,8 @@ use super::{Responder, Router};
 use crate::core::packet::Subscription;
 use crate::core::topic::{TopicFilter, TopicName};
 use crate::dialect::{Dialect, Native};
-use crate::error::{RouteError, ServeError};
-use crate::link::Link;
+use crate::error::{ConnectError, RouteError, ServeError};
+use crate::link::{Link, Role};
 use crate::message::{Parts, Request, Response};
 
 /// When a request that came at QoS 1 is acknowledged to the server.
@@ -31,7 +31,9 @@ pub enum Acknowledge {
     ///
     /// Requests being handled fill the window that the client announced as its Receive Maximum.
     /// When it is full nothing else arrives, not even answers: a handler that makes calls needs a
-    /// second link for them, or it waits for itself.
+    /// second link for them ([`ResponderBuilder::link_for_calls`]), or it waits for itself. A
+    /// requester on the same link is refused when it is built, and so is this responder where there
+    /// is one.
     AfterAnswer,
 }
 
@@ -101,6 +103,51 @@ impl ResponderBuilder {
         self
     }
 
+    /// The link over which the handlers may make calls: this one when requests are acknowledged on
+    /// receipt, a [sibling](Link::sibling) of it when they are acknowledged after the answer. In the
+    /// second case the routes that they call must be served on another link as well.
+    ///
+    /// ```
+    /// use tower::ServiceExt;
+    /// use tower_mqtt::link::memory::Network;
+    /// use tower_mqtt::responder::{Acknowledge, extract::State};
+    /// use tower_mqtt::{Request, RequestError, Requester, Responder, Router};
+    ///
+    /// async fn menu(State(requester): State<Requester>) -> Result<String, RequestError> {
+    ///     let soup = requester.oneshot(Request::new("soup", "")?).await?;
+    ///     Ok(format!("today: {}", String::from_utf8_lossy(soup.payload())))
+    /// }
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let network = Network::new();
+    /// let soup = Router::new().route("soup", async || "miso");
+    /// let kitchen = Responder::builder(network.link("kitchen")).serve(soup).await?;
+    ///
+    /// let builder = Responder::builder(network.link("waiter")).acknowledge(Acknowledge::AfterAnswer);
+    /// let requester = Requester::builder(builder.link_for_calls().await?).build().await?;
+    /// let waiter = builder.serve(Router::new().route("menu", menu).with_state(requester)).await?;
+    ///
+    /// let requester = Requester::builder(network.link("guest")).build().await?;
+    /// let answer = requester.oneshot(Request::new("menu", "")?).await?;
+    /// assert_eq!(answer.payload(), "today: miso");
+    /// # drop((kitchen, waiter));
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// As [`Link::sibling`].
+    ///
+    /// # Cancel safety
+    /// Dropping the future ends the attempt.
+    pub async fn link_for_calls(&self) -> Result<Link, ConnectError> {
+        match self.acknowledge {
+            Acknowledge::OnReceipt => Ok(self.link.clone()),
+            Acknowledge::AfterAnswer => self.link.sibling().await,
+        }
+    }
+
     /// Allows only the response topics for which `allow` says so; it sees the request's parts, and
     /// so who sent it.
     ///
@@ -122,9 +169,11 @@ impl ResponderBuilder {
     ///
     /// # Errors
     /// [`ServeError::Routes`] with everything that is wrong with the routes;
-    /// [`ServeError::Configuration`] when the share name is not one, or a dialect cannot share; [`ServeError::Subscribe`] when
-    /// the broker refuses a subscription; [`ServeError::Disconnected`] when the connection is lost
-    /// meanwhile; [`ServeError::Closed`] when the link is closed.
+    /// [`ServeError::Configuration`] when the share name is not one, a dialect cannot share, or
+    /// requests are acknowledged after the answer and there is a requester on the link;
+    /// [`ServeError::Subscribe`] when the broker refuses a subscription;
+    /// [`ServeError::Disconnected`] when the connection is lost meanwhile; [`ServeError::Closed`] when
+    /// the link is closed.
     ///
     /// # Cancel safety
     /// Dropping the future undoes everything.
@@ -163,7 +212,9 @@ impl ResponderBuilder {
         let (ready, is_ready) = oneshot::channel();
         let counters = Arc::new(Counters::default());
         let tasks = if self.inline { Tasks::inline() } else { Tasks::on(Handle::current()) };
+        let holds = self.acknowledge == Acknowledge::AfterAnswer;
         let settings = Settings {
+            _occupant: holds.then(|| self.link.enter(Role::Holding)).transpose()?,
             dialects: self.dialects,
             subscriptions,
             acknowledge: self.acknowledge,

@@ -18,13 +18,14 @@ use crate::core::index::TopicIndex;
 use crate::core::packet::{Message, ReasonCode, Subscription};
 use crate::dialect::{Dialect, IncomingRequest, Malformed, ReplyTo};
 use crate::error::ServeError;
-use crate::link::{self, AckId, Outbox, Outcome, Token, Verdict, is_refusal};
+use crate::link::{self, AckId, Occupant, Outbox, Outcome, Token, Verdict, is_refusal};
 use crate::message::{Parts, Request, Response, Status};
 
 /// How long a stopping responder waits for its last answers to be acknowledged, at least.
 const SETTLE: Duration = Duration::from_secs(1);
 
 pub(super) struct Settings {
+    pub(super) _occupant: Option<Occupant>,
     pub(super) dialects: Vec<Arc<dyn Dialect>>,
     /// With the number of the dialect that each is for.
     pub(super) subscriptions: Vec<(Subscription, usize)>,

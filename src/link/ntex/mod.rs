@@ -21,7 +21,7 @@ use tokio::sync::oneshot;
 use self::options::{Options, Password};
 pub use self::reconnect::Reconnect;
 use self::thread::Thread;
-use super::{Driver, Link, LinkParts, LinkSeat, OutgoingLimits};
+use super::{Connecting, Driver, Host, Link, LinkParts, LinkSeat, OutgoingLimits};
 use crate::error::ConnectError;
 
 /// Connects to an MQTT 5 broker.
@@ -44,7 +44,7 @@ use crate::error::ConnectError;
 /// | write buffer | 256 KiB and one packet | messages wait in the queue of [`OutgoingLimits`] |
 /// | read buffer | 64 KiB, or one packet | nothing more is read from the socket |
 /// | a packet that arrives | 1 MiB | the server does not send it; if it does, the connection is closed |
-/// | messages held without an acknowledgement | 65,535 | as above, by [`receive_maximum`](ClientBuilder::receive_maximum) |
+/// | messages held without an acknowledgement | 65,535 | the connection is closed; [`receive_maximum`](ClientBuilder::receive_maximum) asks the server for fewer |
 #[derive(Debug)]
 pub struct Client;
 
@@ -202,17 +202,32 @@ impl ClientBuilder {
         let (ready, is_ready) = oneshot::channel();
         let (seat_giver, seat) = oneshot::channel();
         let name = format!("tower-mqtt-{}", options.client_id);
-        let thread = Thread::start(&name, move || live(options, ready, seat))
+        let settings = Arc::clone(&options);
+        let thread = Thread::start(&name, move || live(settings, ready, seat))
             .map_err(|error| ConnectError::Thread(Arc::new(error)))?;
         // Dropped before `thread` when this future is given up, which ends what is joined then.
         let is_ready = is_ready;
         let client_id = is_ready.await.map_err(|_| panicked())??;
-        let (link, seat) = parts.into_link(client_id.into(), Box::new(thread));
+        let host = ClientHost { options, _thread: thread };
+        let (link, seat) = parts.into_link(client_id.into(), Box::new(host));
         // So that the link is up when it is handed out, and not some time after.
         seat.connected.send_replace(true);
         // Fails only after a panic there, and then the link is closed.
         let _ = seat_giver.send(seat);
         Ok(link)
+    }
+}
+
+struct ClientHost {
+    options: Arc<Options>,
+    /// Joined when it is dropped.
+    _thread: Thread,
+}
+
+impl Host for ClientHost {
+    fn connect_as(&self, client_id: String) -> Connecting {
+        let options = Options { client_id, ..(*self.options).clone() };
+        Box::pin(ClientBuilder { options: Ok(options) }.connect())
     }
 }
 

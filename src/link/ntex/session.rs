@@ -26,6 +26,11 @@ use super::keep_alive::KeepAlive;
 use crate::core::packet::{Message, Qos, ReasonCode, Subscription};
 use crate::link::{AckId, Event, SendError, SendId};
 
+/// As many as there are packet identifiers. It is not the Receive Maximum that CONNECT announces:
+/// Mosquitto 2.0.11 oversteps that (one PUBACK lets two messages out), and closing the connection
+/// for it would only lose what is being worked on.
+const MOST_UNACKNOWLEDGED: usize = u16::MAX as usize;
+
 /// The connection is over.
 #[derive(Debug)]
 pub(super) enum Ended {
@@ -43,12 +48,11 @@ pub(super) struct Session {
     codec: Codec,
     keep_alive: KeepAlive,
     at_least_once: bool,
-    receive_maximum: usize,
     last_packet_id: u16,
     /// What was sent and is not acknowledged, by packet identifier.
     awaited: HashMap<NonZeroU16, Awaited>,
-    /// What arrived at QoS 1 and is not acknowledged, in order of arrival; at most as many as our
-    /// Receive Maximum.
+    /// What arrived at QoS 1 and is not acknowledged, in order of arrival; at most
+    /// [`MOST_UNACKNOWLEDGED`].
     unacknowledged: VecDeque<Unacknowledged>,
     /// The number of the first of them.
     first_ack: AckId,
@@ -74,14 +78,13 @@ struct Unacknowledged {
 
 impl Session {
     /// `first_ack`: no earlier session of this link has given this number or a greater one.
-    pub(super) fn new(accepted: Accepted, receive_maximum: NonZeroU16, first_ack: AckId) -> Self {
+    pub(super) fn new(accepted: Accepted, first_ack: AckId) -> Self {
         let Accepted { io, codec, keep_alive, at_least_once, .. } = accepted;
         Self {
             keep_alive: KeepAlive::start(keep_alive, io.get_ref()),
             io,
             codec,
             at_least_once,
-            receive_maximum: usize::from(receive_maximum.get()),
             last_packet_id: 0,
             awaited: HashMap::default(),
             unacknowledged: VecDeque::new(),
@@ -292,7 +295,7 @@ impl Session {
     }
 
     fn expect_acknowledgement(&mut self, packet_id: NonZeroU16) -> Result<AckId, Ended> {
-        if self.unacknowledged.len() >= self.receive_maximum {
+        if self.unacknowledged.len() >= MOST_UNACKNOWLEDGED {
             return Err(Ended::Violated(DisconnectReasonCode::ReceiveMaximumExceeded));
         }
         let ack = self.next_ack();

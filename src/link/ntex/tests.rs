@@ -24,6 +24,7 @@ use crate::Requester;
 use crate::core::packet::{Message, Qos, ReasonCode, Subscription};
 use crate::core::topic::{TopicFilter, TopicName};
 use crate::error::ServeError;
+use crate::link::fake::Alone;
 use crate::link::{
     AckId, Connection, Driver, Event, LinkParts, LinkSeat, OutgoingLimits, SendError, SendId,
     Transport,
@@ -299,7 +300,7 @@ async fn a_panic_on_the_thread_is_an_error_for_everybody_who_waits() {
         let seat: LinkSeat = seat.await.expect("given below");
         thread::run(Driver::new(Broken(false), seat)).await;
     });
-    let (link, seat) = parts.into_link("M7".into(), Box::new(thread.expect("started")));
+    let (link, seat) = parts.into_link("M7".into(), Box::new(Alone(thread.expect("started"))));
     assert!(seat_giver.send(seat).is_ok());
     let first = tokio::spawn(Requester::builder(link.clone()).build());
     let second = tokio::spawn(Requester::builder(link.clone()).build());

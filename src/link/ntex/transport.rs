@@ -82,7 +82,7 @@ impl Client {
     fn accepted(&mut self, accepted: Accepted) {
         self.backoff.connected();
         self.events.push_back(Event::Connected(accepted.connection.clone()));
-        let session = Session::new(accepted, self.options.receive_maximum, self.next_ack);
+        let session = Session::new(accepted, self.next_ack);
         self.state = State::Up(Box::new(session));
     }
 

@@ -1,0 +1,98 @@
+//! A handler that makes calls does not wait for itself, however small the QoS 1 window is.
+#![cfg(feature = "ntex")]
+
+#[path = "support/mosquitto.rs"]
+mod mosquitto;
+
+use std::num::NonZeroU16;
+use std::time::Duration;
+
+use tokio::task::JoinSet;
+use tower::ServiceExt;
+use tower_mqtt::link::memory::Network;
+use tower_mqtt::responder::Acknowledge;
+use tower_mqtt::{Client, Hub, Link, Request, Requester, Responder, Router, ServeError};
+
+use self::mosquitto::Mosquitto;
+
+const CALLS: usize = 50;
+
+async fn link(address: &str, receive_maximum: u16) -> Link {
+    let receive_maximum = NonZeroU16::new(receive_maximum).expect("not zero");
+    Client::builder(address).receive_maximum(receive_maximum).connect().await.expect("connected")
+}
+
+/// Many calls at once to a handler that makes one itself, over a link with this window.
+async fn nested_calls_end(address: &str, receive_maximum: u16, acknowledge: Acknowledge) {
+    let inner = Router::new().route("inner", async || "inner");
+    let _inner = Responder::builder(link(address, u16::MAX).await).serve(inner).await.unwrap();
+
+    let builder = Responder::builder(link(address, receive_maximum).await).acknowledge(acknowledge);
+    let calls = builder.link_for_calls().await.unwrap();
+    let nested = Requester::builder(calls).build().await.unwrap();
+    let outer = Router::new().route("outer", move || {
+        let nested = nested.clone();
+        async move { nested.oneshot(Request::new("inner", "")?).await }
+    });
+    let outer = builder.serve(outer).await.unwrap();
+
+    let requester = Requester::builder(link(address, u16::MAX).await).build().await.unwrap();
+    let mut calls = JoinSet::new();
+    for _ in 0..CALLS {
+        let request = Request::new("outer", "").unwrap().timeout(Duration::from_secs(60));
+        calls.spawn(requester.clone().oneshot(request));
+    }
+    for call in calls.join_all().await {
+        let response =
+            call.unwrap_or_else(|error| panic!("{receive_maximum} {acknowledge:?}: {error}"));
+        assert_eq!(response.payload(), "inner");
+    }
+    assert_eq!(outer.stats().answered, CALLS as u64);
+}
+
+async fn with_every_window(address: &str) {
+    for receive_maximum in [1, 2, 16, u16::MAX] {
+        nested_calls_end(address, receive_maximum, Acknowledge::OnReceipt).await;
+        nested_calls_end(address, receive_maximum, Acknowledge::AfterAnswer).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn through_mosquitto() {
+    let broker = Mosquitto::start(&["set_tcp_nodelay true"]).await;
+    with_every_window(&broker.url()).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn through_a_mosquitto_that_sends_one_at_a_time() {
+    let broker = Mosquitto::start(&["set_tcp_nodelay true", "max_inflight_messages 1"]).await;
+    with_every_window(&broker.url()).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn through_the_hub() {
+    let hub = Hub::builder().bind("127.0.0.1:0").start().await.unwrap();
+    with_every_window(&format!("mqtt://{}", hub.local_addr().expect("bound"))).await;
+}
+
+#[tokio::test]
+async fn a_requester_on_the_link_of_a_responder_that_acknowledges_late_is_refused() {
+    let explained = |error: ServeError| {
+        assert!(matches!(error, ServeError::Configuration(_)), "{error:?}");
+        assert!(error.to_string().contains("link_for_calls"), "{error}");
+    };
+    let network = Network::new();
+    let router = || Router::new().route("ask", async || "answer");
+    let late = |link: Link| Responder::builder(link).acknowledge(Acknowledge::AfterAnswer);
+
+    let first = network.link("first");
+    let responder = late(first.clone()).serve(router()).await.unwrap();
+    explained(Requester::builder(first.clone()).build().await.unwrap_err());
+    responder.shutdown(Duration::ZERO).await;
+    assert!(Requester::builder(first).build().await.is_ok());
+
+    let second = network.link("second");
+    let _requester = Requester::builder(second.clone()).build().await.unwrap();
+    explained(late(second.clone()).serve(router()).await.unwrap_err());
+    assert!(Responder::builder(second).serve(router()).await.is_ok());
+}
