@@ -1,9 +1,11 @@
 //! What can go wrong, sorted by the one question a caller has: *may it have been executed?*
 
-use std::io;
+use std::error::Error as StdError;
 use std::sync::Arc;
+use std::{fmt, io};
 
 use thiserror::Error;
+use tower::BoxError;
 
 use crate::core::packet::ReasonCode;
 use crate::core::template::TemplateError;
@@ -60,6 +62,9 @@ pub enum RequestError {
     /// The requester, its link or its hub was closed.
     #[error("the link is closed")]
     Closed,
+    /// A layer failed in a way that this crate does not know; the layer's own error is inside.
+    #[error("a layer failed: {0}")]
+    Layer(#[from] LayerError),
 }
 
 impl RequestError {
@@ -73,7 +78,7 @@ impl RequestError {
     /// ```
     pub fn delivery(&self) -> Delivery {
         match self {
-            Self::Timeout | Self::Closed => Delivery::Unknown,
+            Self::Timeout | Self::Closed | Self::Layer(_) => Delivery::Unknown,
             Self::Disconnected(delivery) => *delivery,
             Self::NoResponder
             | Self::Rejected(_)
@@ -83,7 +88,92 @@ impl RequestError {
             | Self::Offline => Delivery::NotDelivered,
         }
     }
+
+    /// The first error in the chain that is one of ours, or that says the same as one of ours.
+    pub(crate) fn find(error: &(dyn StdError + 'static)) -> Option<Self> {
+        let mut next = Some(error);
+        while let Some(error) = next {
+            if let Some(ours) = error.downcast_ref::<Self>() {
+                return Some(ours.clone());
+            }
+            if error.is::<tower::load_shed::error::Overloaded>() {
+                return Some(Self::Overloaded);
+            }
+            if error.is::<tower::timeout::error::Elapsed>() {
+                return Some(Self::Timeout);
+            }
+            if error.is::<tower::buffer::error::Closed>() {
+                return Some(Self::Closed);
+            }
+            next = error.source();
+        }
+        None
+    }
 }
+
+/// Takes back what a layer has boxed: `load_shed`, `buffer`, `hedge` and `timeout` of tower turn
+/// every error into a [`BoxError`].
+///
+/// | in the box, or in its chain of sources | becomes |
+/// |---|---|
+/// | a `RequestError` | itself |
+/// | `tower::load_shed::error::Overloaded` | [`Overloaded`](RequestError::Overloaded) |
+/// | `tower::timeout::error::Elapsed` | [`Timeout`](RequestError::Timeout) |
+/// | `tower::buffer::error::Closed` | [`Closed`](RequestError::Closed) |
+/// | anything else | [`Layer`](RequestError::Layer), with the box inside |
+///
+/// ```
+/// use tower_mqtt::{Delivery, RequestError};
+///
+/// let overloaded: tower::BoxError = tower::load_shed::error::Overloaded::new().into();
+/// assert_eq!(RequestError::from(overloaded), RequestError::Overloaded);
+///
+/// let unknown = RequestError::from(tower::BoxError::from("the fuse is blown"));
+/// assert_eq!(unknown.to_string(), "a layer failed: the fuse is blown");
+/// assert_eq!(unknown.delivery(), Delivery::Unknown);
+/// ```
+impl From<BoxError> for RequestError {
+    fn from(error: BoxError) -> Self {
+        Self::find(&*error).unwrap_or_else(|| Self::Layer(LayerError::new(error)))
+    }
+}
+
+/// The error of a layer that this crate does not know. A clone is the same error, and equal to it;
+/// no two others are equal.
+#[derive(Debug, Clone)]
+pub struct LayerError(Arc<dyn StdError + Send + Sync>);
+
+impl LayerError {
+    /// Wraps a layer's error.
+    pub fn new(error: impl Into<BoxError>) -> Self {
+        Self(Arc::from(error.into()))
+    }
+
+    /// The error, to look for a known one with [`downcast_ref`](dyn std::error::Error::downcast_ref).
+    pub fn get_ref(&self) -> &(dyn StdError + Send + Sync + 'static) {
+        &*self.0
+    }
+}
+
+impl fmt::Display for LayerError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl StdError for LayerError {
+    fn source(&self) -> Option<&(dyn StdError + 'static)> {
+        self.0.source()
+    }
+}
+
+impl PartialEq for LayerError {
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+}
+
+impl Eq for LayerError {}
 
 /// What a handler answers when a call that it made has failed and it returns the error: a refusal is
 /// passed on, a request that could not be written is the handler's own mistake (500), and everything
@@ -213,4 +303,31 @@ pub enum RouteError {
 
 fn join(errors: &[RouteError]) -> String {
     errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Debug, Error)]
+    #[error("wrapped")]
+    struct Wrapped(#[source] RequestError);
+
+    #[test]
+    fn a_boxed_error_is_found_wherever_it_is_in_the_chain() {
+        let find = |error: BoxError| RequestError::from(error);
+        assert_eq!(find(RequestError::NoResponder.into()), RequestError::NoResponder);
+        assert_eq!(find(Wrapped(RequestError::Offline).into()), RequestError::Offline);
+        assert_eq!(find(tower::timeout::error::Elapsed::new().into()), RequestError::Timeout);
+    }
+
+    #[test]
+    fn an_unknown_error_loses_nothing() {
+        let error = RequestError::from(BoxError::from(io::Error::other("blown")));
+        assert_eq!(error.clone(), error);
+        let RequestError::Layer(inner) = &error else { panic!("{error:?}") };
+        assert!(inner.get_ref().is::<io::Error>());
+        assert_ne!(*inner, LayerError::new("blown"));
+        assert_eq!(error.delivery(), Delivery::Unknown);
+    }
 }

@@ -131,6 +131,8 @@ pub mod dialect;
 pub mod error;
 #[cfg(feature = "ntex")]
 pub mod hub;
+mod id;
+pub mod layer;
 pub mod link;
 pub mod message;
 pub mod requester;

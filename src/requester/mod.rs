@@ -3,7 +3,6 @@
 mod builder;
 mod endpoint;
 mod future;
-mod id;
 mod stats;
 
 use std::fmt;
@@ -20,8 +19,9 @@ pub use self::builder::{OnDisconnect, RequesterBuilder};
 pub use self::future::ResponseFuture;
 use self::stats::Counters;
 pub use self::stats::RequesterStats;
-use crate::dialect::Dialect;
+use crate::dialect::{Dialect, IdFormat};
 use crate::error::RequestError;
+use crate::id;
 use crate::link::Link;
 use crate::message::{Request, Response};
 use crate::scope::current_deadline;
@@ -158,8 +158,10 @@ impl Shared {
         if deadline <= now {
             return ResponseFuture::failed(RequestError::Timeout);
         }
-        let id =
-            parts.correlation_data.take().unwrap_or_else(|| id::fresh(self.dialect.id_format()));
+        let id = parts.correlation_data.take().unwrap_or_else(|| match self.dialect.id_format() {
+            IdFormat::Ulid => id::fresh(),
+            IdFormat::UlidText => id::fresh_text(),
+        });
         let (reply, answer) = oneshot::channel();
         let serial = self.counters.next_serial();
         let call = Call { request, id: id.clone(), serial, deadline, reply, slot };
