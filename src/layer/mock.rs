@@ -3,7 +3,7 @@
 use std::convert::Infallible;
 use std::fmt::Debug;
 use std::pin::pin;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tokio_test::{assert_pending, assert_ready, assert_ready_ok, task};
 use tower::limit::ConcurrencyLimit;
@@ -44,10 +44,6 @@ pub(super) fn ms(milliseconds: u64) -> Duration {
     Duration::from_millis(milliseconds)
 }
 
-pub(super) fn now() -> Instant {
-    super::now()
-}
-
 /// A request as a responder gets it.
 pub(super) fn request(id: &'static str) -> Request {
     let mut request = Request::new("a/b", "soup?").unwrap().correlation_data(id);
@@ -58,14 +54,30 @@ pub(super) fn request(id: &'static str) -> Request {
 /// Makes a call and polls it once, so that it starts.
 pub(super) fn start<S>(service: &mut S, request: Request) -> task::Spawn<S::Future>
 where
+    S: Service<Request, Response = Response>,
+    S::Error: Debug,
+{
+    let mut call = call(service, request);
+    assert_pending!(call.poll());
+    call
+}
+
+/// Makes a call that ends at once.
+pub(super) fn at_once<S>(service: &mut S, request: Request) -> Result<Response, S::Error>
+where
+    S: Service<Request, Response = Response>,
+    S::Error: Debug,
+{
+    assert_ready!(call(service, request).poll())
+}
+
+fn call<S>(service: &mut S, request: Request) -> task::Spawn<S::Future>
+where
     S: Service<Request>,
     S::Error: Debug,
 {
-    let ready = task::spawn(service.ready()).poll().map_ok(|_| ());
-    assert_ready_ok!(ready);
-    let mut call = task::spawn(service.call(request));
-    let _ = call.poll();
-    call
+    assert_ready_ok!(task::spawn(service.ready()).poll().map_ok(|_| ()));
+    task::spawn(service.call(request))
 }
 
 /// The status of an answer or of a refusal.
@@ -87,12 +99,12 @@ where
     B: Service<Request, Response = Response, Error = Infallible> + Clone,
 {
     let (service, handle) = mock(&layer, 1, RequestError::from);
-    contract(service, handle).await;
+    contract(service, handle, ["1", "2"]).await;
     let (service, handle) = mock::<Infallible, L>(&layer, 1, |error| unreachable!("{error}"));
-    contract(service, handle).await;
+    contract(service, handle, ["3", "4"]).await;
 }
 
-async fn contract<S>(mut service: S, mut handle: Handle)
+async fn contract<S>(mut service: S, mut handle: Handle, ids: [&'static str; 2])
 where
     S: Service<Request, Response = Response> + Clone,
     S::Error: Debug,
@@ -114,7 +126,7 @@ where
     }
 
     // The service that was ready is the one that is called, and the answer is passed on.
-    let call = clone.call(request("1"));
+    let call = clone.call(request(ids[0]));
     let mut next = clone.clone();
     {
         let mut call = pin!(call);
@@ -126,7 +138,7 @@ where
     }
 
     // A call that is given up gives its slot back.
-    let given_up = start(&mut next, request("2"));
+    let given_up = start(&mut next, request(ids[1]));
     assert_pending!(task::spawn(clone.ready()).poll().map_ok(|_| ()));
     drop(given_up);
     assert_ready_ok!(task::spawn(clone.ready()).poll().map_ok(|_| ()));

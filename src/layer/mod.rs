@@ -1,5 +1,6 @@
 //! Middleware that works on either side of an exchange.
 
+pub mod catch_panic;
 pub mod timeout;
 
 use std::convert::Infallible;
@@ -7,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use tower::BoxError;
 
+pub use self::catch_panic::CatchPanicLayer;
 pub use self::timeout::TimeoutLayer;
 use crate::error::{LayerError, RequestError};
 use crate::message::{Response, Status};
@@ -112,6 +114,12 @@ impl Side for BoxError {
 
 /// As good as forever: about 30 years. Durations beyond it cannot be added to every clock.
 const LONGEST: Duration = Duration::from_secs(30 * 365 * 24 * 3600);
+
+/// Whether the status says that asking again later may help, and so that this request was not
+/// executed.
+fn invites_retry(status: &Status) -> bool {
+    [Status::UNAVAILABLE.code(), Status::TOO_MANY_REQUESTS.code()].contains(&status.code())
+}
 
 /// The time, which tests may have paused.
 fn now() -> Instant {

@@ -187,7 +187,9 @@ mod tests {
     use tokio_test::{assert_pending, assert_ready, assert_ready_err, assert_ready_ok};
     use tower::service_fn;
 
-    use super::super::mock::{keeps_the_contract, ms, request, requester, responder, start};
+    use super::super::mock::{
+        at_once, keeps_the_contract, ms, request, requester, responder, start,
+    };
     use super::*;
     use crate::error::RequestError;
 
@@ -243,8 +245,8 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_request_whose_time_is_up_is_not_started() {
         let (mut service, mut handle) = requester(&TimeoutLayer::new(ms(10)));
-        let mut call = start(&mut service, request("1").deadline(now()));
-        assert_eq!(assert_ready_err!(call.poll()), RequestError::Timeout);
+        let error = at_once(&mut service, request("1").deadline(now())).unwrap_err();
+        assert_eq!(error, RequestError::Timeout);
         assert!(handle.poll_request().is_pending());
     }
 
