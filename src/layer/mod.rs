@@ -1,6 +1,7 @@
 //! Middleware that works on either side of an exchange.
 
 pub mod catch_panic;
+pub mod limit;
 pub mod timeout;
 
 use std::convert::Infallible;
@@ -9,6 +10,7 @@ use std::time::{Duration, Instant};
 use tower::BoxError;
 
 pub use self::catch_panic::CatchPanicLayer;
+pub use self::limit::{ConcurrencyLimitLayer, PayloadLimitLayer, RateLimitLayer};
 pub use self::timeout::TimeoutLayer;
 use crate::error::{LayerError, RequestError};
 use crate::message::{Response, Status};
