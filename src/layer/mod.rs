@@ -1,6 +1,7 @@
 //! Middleware that works on either side of an exchange.
 
 pub mod catch_panic;
+pub mod dedup;
 pub mod limit;
 pub mod timeout;
 
@@ -10,6 +11,7 @@ use std::time::{Duration, Instant};
 use tower::BoxError;
 
 pub use self::catch_panic::CatchPanicLayer;
+pub use self::dedup::DedupLayer;
 pub use self::limit::{ConcurrencyLimitLayer, PayloadLimitLayer, RateLimitLayer};
 pub use self::timeout::TimeoutLayer;
 use crate::error::{LayerError, RequestError};
