@@ -3,6 +3,7 @@
 pub mod catch_panic;
 pub mod dedup;
 pub mod limit;
+pub mod retry;
 pub mod timeout;
 
 use std::convert::Infallible;
@@ -13,6 +14,7 @@ use tower::BoxError;
 pub use self::catch_panic::CatchPanicLayer;
 pub use self::dedup::DedupLayer;
 pub use self::limit::{ConcurrencyLimitLayer, PayloadLimitLayer, RateLimitLayer};
+pub use self::retry::RetryLayer;
 pub use self::timeout::TimeoutLayer;
 use crate::error::{LayerError, RequestError};
 use crate::message::{Response, Status};
