@@ -3,6 +3,7 @@
 mod builder;
 mod endpoint;
 pub mod extract;
+mod handle_error;
 mod handler;
 mod into_response;
 pub mod rejection;
@@ -19,6 +20,7 @@ use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 
 pub use self::builder::{Acknowledge, ResponderBuilder};
+pub use self::handle_error::{HandleError, HandleErrorFuture, HandleErrorLayer};
 pub use self::handler::Handler;
 pub use self::into_response::IntoResponse;
 pub use self::route::{Route, RouteFuture};
