@@ -149,7 +149,7 @@ impl LayerError {
         Self(Arc::from(error.into()))
     }
 
-    /// The error, to look for a known one with [`downcast_ref`](dyn std::error::Error::downcast_ref).
+    /// The error, to look for a known one with `downcast_ref`.
     pub fn get_ref(&self) -> &(dyn StdError + Send + Sync + 'static) {
         &*self.0
     }

@@ -38,11 +38,11 @@ use crate::error::LayerError;
 use crate::message::{Request, Response};
 
 /// Turns a panic inside into an answer with 500, and an error event with the panic's own text. On a
-/// requester the result is [`RequestError::Layer`](crate::RequestError::Layer): the request may have
-/// been executed. The caller never sees the text.
+/// requester the result is [`RequestError::Layer`](crate::RequestError::Layer): the request may
+/// have been executed. The caller never sees the text.
 ///
-/// A [`Responder`](crate::Responder) answers 500 after a panic by itself: there the whole task ends,
-/// and with it every layer. This one is for stacks that must go on after it: a
+/// A [`Responder`](crate::Responder) answers 500 after a panic by itself: there the whole task
+/// ends, and with it every layer. This one is for stacks that must go on after it: a
 /// [`DedupLayer`](super::DedupLayer) outside remembers the 500 instead of executing the request
 /// again, and what counts or traces answers outside sees one.
 ///

@@ -16,7 +16,8 @@ use crate::message::{Request, Response};
 
 pub(super) type Handle = mock::Handle<Request, Response>;
 
-/// Takes a slot in `poll_ready`, and panics when called without one: tower's contract to the letter.
+/// Takes a slot in `poll_ready`, and panics when called without one: tower's contract to the
+/// letter.
 pub(super) type MockService<E> =
     MapErr<ConcurrencyLimit<Mock<Request, Response>>, fn(BoxError) -> E>;
 

@@ -1,4 +1,106 @@
 //! Middleware that works on either side of an exchange.
+//!
+//! | layer | on a requester | on a responder |
+//! |---|---|---|
+//! | [`TimeoutLayer`] | `Err(Timeout)` | the handler is dropped, 408 |
+//! | [`RetryLayer`] | asks again when that is safe | the same, for services that are called locally |
+//! | [`DedupLayer`] | | executes a request once, however often it arrives |
+//! | [`ConcurrencyLimitLayer`], [`RateLimitLayer`], [`PayloadLimitLayer`] | `Err(Refused)` before it is sent | 503, 429, 413 |
+//! | [`CatchPanicLayer`] | `Err(Layer)` | 500, and the layers outside go on |
+//!
+//! A layer knows its side by the service's error type: see [`Side`]. What is made by a layer and
+//! its clones shares the layer's state, so one `DedupLayer` on a router is one memory for all its
+//! routes.
+//!
+//! # What goes outside what
+//!
+//! A request goes from the outside in, its answer from the inside out. With
+//! [`ServiceBuilder`](tower::ServiceBuilder) the first line is the outermost layer;
+//! [`Router::layer`](crate::Router::layer) puts each further one outside.
+//!
+//! ```text
+//!            requester                                      responder
+//!
+//!      call │          ▲ result                     request │          ▲ answer
+//!  ┌────────▼──────────┴────────┐               ┌───────────▼──────────┴───────────┐
+//!  │ timeout: the whole budget  │               │ payload, rate, concurrency limit │
+//!  │ ┌──────────────────────┐   │               │ ┌──────────────────────────────┐ │
+//!  │ │ retry: stamps the id │   │               │ │ (who may do this)            │ │
+//!  │ │ ┌──────────────────┐ │   │               │ │ ┌──────────────────────────┐ │ │
+//!  │ │ │ (hedge, limits)  │ │   │               │ │ │ dedup                    │ │ │
+//!  │ │ │ ┌──────────────┐ │ │   │               │ │ │ ┌──────────────────────┐ │ │ │
+//!  │ │ │ │ timeout: one │ │ │   │               │ │ │ │ catch panic          │ │ │ │
+//!  │ │ │ │ attempt      │ │ │   │    network    │ │ │ │ ┌──────────────────┐ │ │ │ │
+//!  │ │ │ │ (sign)       │ │ │   │ ────────────▶ │ │ │ │ │ timeout: handler │ │ │ │ │
+//!  │ │ │ │  Requester   │ │ │   │ ◀──────────── │ │ │ │ │   Router         │ │ │ │ │
+//!  │ │ │ └──────────────┘ │ │   │               │ │ │ │ └──────────────────┘ │ │ │ │
+//!  │ │ └──────────────────┘ │   │               │ │ │ └──────────────────────┘ │ │ │
+//!  │ └──────────────────────┘   │               │ │ └──────────────────────────┘ │ │
+//!  └────────────────────────────┘               │ └──────────────────────────────┘ │
+//!                                               └──────────────────────────────────┘
+//! ```
+//!
+//! On a requester:
+//!
+//! - **A timeout outside the retry** bounds all attempts together: it writes the deadline into the
+//!   request, and nothing inside goes beyond. **One inside the retry** bounds each attempt; without
+//!   it a lost answer costs the requester's whole default timeout.
+//! - **A hedge inside the retry**, because the retry stamps the correlation data: the two attempts
+//!   of the hedge are then one request (`max_attempts(1)` stamps and does not retry).
+//! - **Limits inside the retry** count attempts, outside it calls. What they refuse was not sent,
+//!   so a retry outside asks again after 429 and 503.
+//! - **What signs is innermost**: each attempt carries a fresh signature.
+//!
+//! On a responder:
+//!
+//! - **Limits outermost**: what is too much costs the least there. But a limit outside a dedup
+//!   counts copies too.
+//! - **What authorizes outside the dedup**, or a stranger could ask for the answers of others.
+//! - **Dedup outside the timeout and the panic catcher**, so that their 408 and 500 are remembered,
+//!   and the handler is not executed again for a copy.
+//! - **A timeout inside the dedup** bounds the execution, not the copies that wait for it; the
+//!   caller's own deadline bounds those.
+//!
+//! # tower's own layers
+//!
+//! They compose, over and under these. `load_shed`, `buffer`, `hedge` and `timeout` turn the error
+//! type into [`BoxError`], which is a [`Side`] as well; `map_err(RequestError::from)` turns it
+//! back, and on a router [`HandleErrorLayer`](crate::responder::HandleErrorLayer) outside them
+//! turns it into an answer. `rate_limit` and `hedge` are not `Clone`, which a retry outside them
+//! needs: put a `buffer` between. `BoxCloneSyncService` names a whole stack, for a handler's state
+//! (`BoxCloneService` is not `Sync`).
+//!
+//! ```
+//! use std::time::Duration;
+//! use tower::{ServiceBuilder, ServiceExt, util::BoxCloneSyncService};
+//! use tower_mqtt::layer::{DedupLayer, RateLimitLayer, RetryLayer, TimeoutLayer, retry::RetryPolicy};
+//! use tower_mqtt::{Request, RequestError, Requester, Responder, Response, Router, link::memory};
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let (machine, kitchen) = memory::pair();
+//! let router = Router::new().route("brew", async || "done").layer(
+//!     ServiceBuilder::new()
+//!         .layer(RateLimitLayer::new(10, Duration::from_secs(1)))
+//!         .layer(DedupLayer::default())
+//!         .layer(TimeoutLayer::new(Duration::from_secs(5))),
+//! );
+//! let _responder = Responder::builder(kitchen).serve(router).await?;
+//!
+//! let requester = Requester::builder(machine).build().await?;
+//! let client: BoxCloneSyncService<Request, Response, RequestError> = BoxCloneSyncService::new(
+//!     ServiceBuilder::new()
+//!         .layer(TimeoutLayer::new(Duration::from_secs(10)))
+//!         .layer(RetryLayer::new(RetryPolicy::default().responder_deduplicates()))
+//!         .map_err(RequestError::from)
+//!         .load_shed() // instead of waiting for a slot: Overloaded, which is retried
+//!         .layer(TimeoutLayer::new(Duration::from_secs(3)))
+//!         .service(requester),
+//! );
+//! assert_eq!(client.oneshot(Request::new("brew", "")?).await?.payload(), "done");
+//! # Ok(())
+//! # }
+//! ```
 
 pub mod catch_panic;
 pub mod dedup;
@@ -36,7 +138,8 @@ use crate::message::{Response, Status};
 /// use tower_mqtt::layer::Side;
 /// use tower_mqtt::{RequestError, Status};
 ///
-/// assert_eq!(RequestError::refuse(Status::FORBIDDEN).unwrap_err(), RequestError::Refused(Status::FORBIDDEN));
+/// let refused = RequestError::refuse(Status::FORBIDDEN).unwrap_err();
+/// assert_eq!(refused, RequestError::Refused(Status::FORBIDDEN));
 /// assert_eq!(Infallible::refuse(Status::FORBIDDEN).unwrap().status(), &Status::FORBIDDEN);
 /// assert_eq!(Infallible::timeout().unwrap().status(), &Status::TIMEOUT);
 /// ```
@@ -119,7 +222,7 @@ impl Side for BoxError {
 }
 
 /// As good as forever: about 30 years. Durations beyond it cannot be added to every clock.
-const LONGEST: Duration = Duration::from_secs(30 * 365 * 24 * 3600);
+const LONGEST: Duration = Duration::from_hours(30 * 365 * 24);
 
 /// Whether the status says that asking again later may help, and so that this request was not
 /// executed.

@@ -16,12 +16,14 @@
 //! let requester = Requester::builder(a).build().await?;
 //!
 //! // The responder's limit is the shorter one: it answers.
-//! let mut client = ServiceBuilder::new().layer(TimeoutLayer::new(Duration::from_secs(5))).service(requester.clone());
+//! let limit = TimeoutLayer::new(Duration::from_secs(5));
+//! let mut client = ServiceBuilder::new().layer(limit).service(requester.clone());
 //! let response = client.ready().await?.call(Request::new("slow", "")?).await?;
 //! assert_eq!(response.status().to_string(), "408 timeout");
 //!
 //! // The requester's limit is the shorter one: nobody waits for the responder.
-//! let mut client = ServiceBuilder::new().layer(TimeoutLayer::new(Duration::from_millis(1))).service(requester);
+//! let limit = TimeoutLayer::new(Duration::from_millis(1));
+//! let mut client = ServiceBuilder::new().layer(limit).service(requester);
 //! let error = client.ready().await?.call(Request::new("slow", "")?).await.unwrap_err();
 //! assert_eq!(error, RequestError::Timeout);
 //! # Ok(())
@@ -181,6 +183,7 @@ where
 #[cfg(test)]
 mod tests {
     use std::convert::Infallible;
+    use std::future::poll_fn;
     use std::sync::Arc;
 
     use tokio::time::advance;
@@ -236,7 +239,7 @@ mod tests {
             let (seen, _) = handle.next_request().await.unwrap();
             assert_eq!(seen.parts().deadline, Some(now + deadline));
         }
-        let handling = async { start(&mut service, request("1")) };
+        let handling = poll_fn(|_| Poll::Ready(start(&mut service, request("1"))));
         let _call = crate::scope::enter(Some(now + ms(1)), handling).await;
         let (seen, _) = handle.next_request().await.unwrap();
         assert_eq!(seen.parts().deadline, Some(now + ms(1)), "of the request being handled");

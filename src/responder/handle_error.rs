@@ -1,5 +1,6 @@
 //! Turns the errors of layers into answers, so that layers which can fail may sit on a router.
 
+use std::convert::Infallible;
 use std::fmt;
 use std::future::{Future, Ready, ready};
 use std::mem;
@@ -16,8 +17,8 @@ use crate::message::{Request, Response, Status};
 
 /// Turns the errors of the layers inside into answers.
 ///
-/// A router's services cannot fail, and tower's `load_shed`, `buffer` and `timeout` can. This layer,
-/// outside them, calls an async function with the error; what it returns is the answer.
+/// A router's services cannot fail, and tower's `load_shed`, `buffer` and `timeout` can. This
+/// layer, outside them, calls an async function with the error; what it returns is the answer.
 ///
 /// ```
 /// # use std::time::Duration;
@@ -38,8 +39,8 @@ use crate::message::{Request, Response, Status};
 /// [`HandleErrorLayer::default`] has a fitting status for everything that the layers of this crate
 /// and of tower say.
 ///
-/// It is always ready: what is inside is waited for as part of the call, so that an error there is an
-/// answer too.
+/// It is always ready: what is inside is waited for as part of the call, so that an error there is
+/// an answer too.
 #[derive(Debug, Clone, Copy)]
 pub struct HandleErrorLayer<F> {
     handler: F,
@@ -97,7 +98,7 @@ where
     Fut::Output: IntoResponse,
 {
     type Response = Response;
-    type Error = std::convert::Infallible;
+    type Error = Infallible;
     type Future = HandleErrorFuture<S, F, Fut>;
 
     fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
@@ -139,7 +140,7 @@ where
     Fut: Future,
     Fut::Output: IntoResponse,
 {
-    type Output = Result<Response, std::convert::Infallible>;
+    type Output = Result<Response, Infallible>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let mut state = self.project().state;

@@ -7,17 +7,17 @@
 //! | [`RateLimitLayer`] | requests per time and caller | 429; 503 when too many callers are known |
 //! | [`PayloadLimitLayer`] | bytes of a request's payload | 413 |
 //!
-//! A limit belongs to its layer: what one layer and its clones wrap (all routes of a router) shares it.
-//! On a requester a refusal is [`RequestError::Refused`](crate::RequestError::Refused) before
+//! A limit belongs to its layer: what one layer and its clones wrap (all routes of a router) shares
+//! it. On a requester a refusal is [`RequestError::Refused`](crate::RequestError::Refused) before
 //! anything is sent.
 //!
 //! # Who is a caller
 //!
-//! By default a caller is a response topic: what a broker guards with one rule for each client. On a
-//! requester, where requests have none yet, all are one caller. Behind a layer that has verified who
-//! asks, say `.caller(|parts| ..)` with that identity. Callers are remembered by a keyed hash of 64 bits,
-//! so a long name costs no more than a short one; that two callers share a limit is as likely as one
-//! in 2⁶⁴ for each pair.
+//! By default a caller is a response topic: what a broker guards with one rule for each client. On
+//! a requester, where requests have none yet, all are one caller. Behind a layer that has verified
+//! who asks, say `.caller(|parts| ..)` with that identity. Callers are remembered by a keyed hash
+//! of 64 bits, so a long name costs no more than a short one; that two callers share a limit is as
+//! likely as one in 2⁶⁴ for each pair.
 
 mod concurrency;
 mod future;

@@ -1,7 +1,8 @@
 //! Executes a request once, however often it arrives.
 //!
 //! A retry keeps its correlation data, a hedge sends twice, and a message at QoS 1 may be delivered
-//! twice. [`DedupLayer`], on a responder, recognises the copies by (response topic, correlation data):
+//! twice. [`DedupLayer`], on a responder, recognises the copies by (response topic, correlation
+//! data):
 //!
 //! | a copy of | gets |
 //! |---|---|
@@ -20,7 +21,8 @@
 //! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! let network = Network::new();
 //! let brewed = Arc::new(AtomicU32::new(0));
-//! let brew = { let brewed = Arc::clone(&brewed); async move || { brewed.fetch_add(1, Ordering::Relaxed); } };
+//! let count = Arc::clone(&brewed);
+//! let brew = async move || { count.fetch_add(1, Ordering::Relaxed); };
 //! let router = Router::new().route("brew", brew).layer(DedupLayer::default());
 //! let _responder = Responder::builder(network.link("kitchen")).serve(router).await?;
 //!
@@ -49,24 +51,23 @@
 //! a process that is started again remembers nothing. Where that matters, share the memory: see
 //! [`DedupStore`].
 
-use std::fmt;
-use std::future::Future;
-use std::hash::{BuildHasher, RandomState};
-use std::mem;
-use std::pin::Pin;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::{Context, Poll, ready};
+mod future;
+mod memory;
+mod store;
 
-use bytes::Bytes;
-use pin_project_lite::pin_project;
-use tokio::sync::oneshot;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::{fmt, mem};
+
 use tower::{Layer, Service};
 
-use super::{Side, invites_retry, now};
+pub use self::future::ResponseFuture;
+use self::future::{Settle, State};
+use self::memory::{Entrance, Execution, Memory};
+pub use self::store::{Claim, DedupStore, StoreFuture};
+use super::Side;
 pub use crate::core::inbox::InboxLimits;
-use crate::core::inbox::{Admission, Inbox, InboxKey};
-use crate::core::packet::Text;
-use crate::message::{Request, Response, Status};
+use crate::message::{Request, Response};
 
 /// Executes a request once, however often it arrives; the [module](self) says how.
 ///
@@ -78,9 +79,9 @@ use crate::message::{Request, Response, Status};
 /// # When it is full
 ///
 /// The oldest answers are forgotten first. When requests in progress alone fill it, or too many
-/// copies wait for one, a request is answered with 503; a request in progress is never forgotten. An
-/// answer too large to be remembered is given to the copies that wait, and not remembered. Answers are
-/// copied, so that no other memory is held with them.
+/// copies wait for one, a request is answered with 503; a request in progress is never forgotten.
+/// An answer too large to be remembered is given to the copies that wait, and not remembered.
+/// Answers are copied, so that no other memory is held with them.
 ///
 /// Old answers go when requests come; a layer that gets none keeps what it has, within its limits.
 ///
@@ -97,8 +98,7 @@ pub struct DedupLayer {
 impl DedupLayer {
     /// Remembers as much as `limits` allows.
     pub fn new(limits: InboxLimits) -> Self {
-        let inbox = Mutex::new(Inbox::new(limits));
-        Self { memory: Arc::new(Memory { inbox, hasher: RandomState::new() }), store: None }
+        Self { memory: Arc::new(Memory::new(limits)), store: None }
     }
 
     /// Asks a store outside the process as well, before each execution.
@@ -137,42 +137,6 @@ impl<S> Layer<S> for DedupLayer {
     fn layer(&self, inner: S) -> Dedup<S> {
         Dedup { inner, layer: self.clone() }
     }
-}
-
-/// A memory of requests that several processes share: a table in a database, a key-value server.
-///
-/// The layer asks it only about requests that its own memory does not know, so each execution costs
-/// one `claim` and one `settle`, and a copy that comes to the same process costs neither.
-///
-/// It decides what the layer cannot know: how long a claim lasts when the process that made it dies
-/// (an execution that is dropped is not settled either), and what happens when the store cannot be
-/// reached. After a claim has lapsed a copy executes again, so no store makes the execution itself
-/// happen exactly once; a handler that must, writes its effect and the answer in one transaction.
-///
-/// Both futures are `'static`: take from the request what they need. What makes two requests the
-/// same is their response topic and correlation data, and then topic and payload must be equal.
-pub trait DedupStore: Send + Sync + 'static {
-    /// Claims a request for execution by this process.
-    fn claim(&self, request: &Request) -> StoreFuture<Claim>;
-
-    /// A request that was claimed has this answer; it is sent when the future is done. An answer
-    /// with 503 or 429 means that it was not executed: release the claim.
-    fn settle(&self, request: &Request, answer: &Response) -> StoreFuture<()>;
-}
-
-/// What a [`DedupStore`] returns.
-pub type StoreFuture<T> = Pin<Box<dyn Future<Output = T> + Send>>;
-
-/// What a [`DedupStore`] says to a claim.
-#[derive(Debug, Clone)]
-pub enum Claim {
-    /// The request is new: execute it.
-    Execute,
-    /// It was answered before, with this.
-    Answered(Response),
-    /// Neither: 503 when another process is executing it or the store cannot be reached, 409 when
-    /// another request has used its correlation data.
-    Refuse(Status),
 }
 
 /// The service of a [`DedupLayer`].
@@ -224,228 +188,16 @@ where
     }
 }
 
-struct Memory {
-    // Invariant: no code of others runs under the lock, so a panic cannot leave it half changed.
-    inbox: Mutex<Inbox<oneshot::Sender<Response>, Response>>,
-    hasher: RandomState,
-}
-
-/// What to do with a request.
-enum Entrance {
-    Pass,
-    Execute(Execution),
-    Wait(oneshot::Receiver<Response>),
-    Done(Result<Response, Status>),
-}
-
-impl Memory {
-    fn admit(self: &Arc<Self>, request: &Request) -> Entrance {
-        let parts = request.parts();
-        let (Some(topic), Some(data)) = (&parts.response_topic, &parts.correlation_data) else {
-            return Entrance::Pass;
-        };
-        let key = InboxKey::new(topic.as_str(), data);
-        let fingerprint = self.hasher.hash_one((parts.topic.as_str(), request.payload()));
-        let (waiter, answer) = oneshot::channel();
-        let admission = self.lock().admit(key.clone(), fingerprint, now(), waiter);
-        match admission {
-            Admission::Execute => {
-                Entrance::Execute(Execution { memory: self.clone(), key: Some(key) })
-            }
-            Admission::Joined => Entrance::Wait(answer),
-            Admission::Answered { answer, .. } => Entrance::Done(Ok(answer)),
-            Admission::Mismatch(_) => Entrance::Done(Err(
-                Status::CONFLICT.with_message("another request has used this correlation data")
-            )),
-            Admission::Full(_) => Entrance::Done(Err(Status::UNAVAILABLE
-                .with_message("too many requests in progress to remember another"))),
-        }
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Inbox<oneshot::Sender<Response>, Response>> {
-        self.inbox.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// A request in progress. It is forgotten when this is dropped before its end.
-struct Execution {
-    memory: Arc<Memory>,
-    key: Option<InboxKey>,
-}
-
-impl Execution {
-    fn finish(mut self, response: &Response) {
-        let Some(key) = self.key.take() else { return };
-        let answer = copy(response);
-        let waiters = if invites_retry(response.status()) {
-            self.memory.lock().abandon(&key)
-        } else {
-            self.memory.lock().finish(&key, answer.clone(), size(&answer), now())
-        };
-        for waiter in waiters {
-            // It fails for the first, which has the answer, and for those that have gone.
-            let _ = waiter.send(answer.clone());
-        }
-    }
-}
-
-impl Drop for Execution {
-    fn drop(&mut self) {
-        let Some(key) = self.key.take() else { return };
-        let waiters = self.memory.lock().abandon(&key);
-        if std::thread::panicking() {
-            for waiter in waiters {
-                let _ = waiter.send(Response::error(Status::INTERNAL));
-            }
-        }
-    }
-}
-
-/// The answer as it is sent, sharing no memory with anything: neither with the buffer that its
-/// payload may be a slice of, nor with the extensions.
-fn copy(response: &Response) -> Response {
-    let mut copy = Response::new(Bytes::copy_from_slice(response.payload()))
-        .with_status(response.status().clone());
-    if let Some(content_type) = response.get_content_type() {
-        copy = copy.content_type(content_type.to_owned());
-    }
-    *copy.user_properties_mut() = response.user_properties().clone();
-    copy
-}
-
-fn size(response: &Response) -> usize {
-    let pair = |(name, value): (&str, &str)| name.len() + value.len() + size_of::<[Text; 2]>();
-    response.payload().len()
-        + response.get_content_type().map_or(0, str::len)
-        + response.status().message().map_or(0, str::len)
-        + response.user_properties().iter().map(pair).sum::<usize>()
-}
-
-/// How the store learns the answer.
-struct Settle {
-    store: Arc<dyn DedupStore>,
-    request: Request,
-}
-
-pin_project! {
-    /// The future of [`Dedup`].
-    ///
-    /// # Cancel safety
-    /// Dropping it drops the execution, if it is the one that executes; the request is forgotten.
-    #[must_use = "futures do nothing unless polled"]
-    pub struct ResponseFuture<S, F> {
-        #[pin]
-        state: State<S, F>,
-    }
-}
-
-pin_project! {
-    #[project = StateProjection]
-    enum State<S, F> {
-        Passing { #[pin] inner: F },
-        Executing { #[pin] inner: F, execution: Option<Execution>, settle: Option<Settle> },
-        Waiting { answer: oneshot::Receiver<Response> },
-        Claiming {
-            claim: StoreFuture<Claim>,
-            next: Option<Box<(S, Settle)>>,
-            execution: Option<Execution>,
-        },
-        Settling {
-            settled: StoreFuture<()>,
-            response: Option<Response>,
-            execution: Option<Execution>,
-        },
-        Done { result: Option<Result<Response, Status>> },
-    }
-}
-
-impl<S> Future for ResponseFuture<S, S::Future>
-where
-    S: Service<Request, Response = Response>,
-    S::Error: Side,
-{
-    type Output = Result<Response, S::Error>;
-
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let mut state = self.project().state;
-        loop {
-            let next = match state.as_mut().project() {
-                StateProjection::Passing { inner } => return inner.poll(cx),
-                StateProjection::Executing { inner, execution, settle } => {
-                    let response = ready!(inner.poll(cx))?;
-                    let execution = execution.take();
-                    match settle.take() {
-                        None => finished(execution, response),
-                        Some(Settle { store, request }) => State::Settling {
-                            settled: store.settle(&request, &response),
-                            response: Some(response),
-                            execution,
-                        },
-                    }
-                }
-                StateProjection::Waiting { answer } => State::Done {
-                    result: Some(ready!(Pin::new(answer).poll(cx)).map_err(|_| given_up())),
-                },
-                StateProjection::Claiming { claim, next, execution } => {
-                    let claim = ready!(claim.as_mut().poll(cx));
-                    claimed(claim, next.take(), execution.take())
-                }
-                StateProjection::Settling { settled, response, execution } => {
-                    ready!(settled.as_mut().poll(cx));
-                    finished(execution.take(), response.take().unwrap_or_default())
-                }
-                StateProjection::Done { result } => {
-                    let result = result.take().unwrap_or_else(|| Err(given_up()));
-                    return Poll::Ready(result.or_else(S::Error::refuse));
-                }
-            };
-            state.set(next);
-        }
-    }
-}
-
-/// The store has spoken.
-fn claimed<S: Service<Request>>(
-    claim: Claim,
-    next: Option<Box<(S, Settle)>>,
-    execution: Option<Execution>,
-) -> State<S, S::Future> {
-    match (claim, next) {
-        (Claim::Execute, Some(next)) => {
-            let (mut service, settle) = *next;
-            let inner = service.call(settle.request.clone());
-            State::Executing { inner, execution, settle: Some(settle) }
-        }
-        (Claim::Answered(response), _) => finished(execution, response),
-        (Claim::Refuse(status), _) => State::Done { result: Some(Err(status)) },
-        (Claim::Execute, None) => State::Done { result: Some(Err(given_up())) },
-    }
-}
-
-fn finished<S, F>(execution: Option<Execution>, response: Response) -> State<S, F> {
-    if let Some(execution) = execution {
-        execution.finish(&response);
-    }
-    State::Done { result: Some(Ok(response)) }
-}
-
-fn given_up() -> Status {
-    Status::UNAVAILABLE.with_message("the first copy of the request was given up; ask again")
-}
-
-impl<S, F> fmt::Debug for ResponseFuture<S, F> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ResponseFuture").finish_non_exhaustive()
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::collections::HashMap;
     use std::convert::Infallible;
     use std::panic::{AssertUnwindSafe, catch_unwind};
+    use std::sync::Mutex;
     use std::time::Duration;
 
+    use bytes::Bytes;
+    use tokio::sync::oneshot;
     use tokio::time::advance;
     use tokio_test::{assert_pending, assert_ready, assert_ready_ok, task};
     use tower::{ServiceExt, service_fn};
@@ -454,6 +206,7 @@ mod tests {
         Handle, at_once, code, keeps_the_contract, ms, request, responder, start,
     };
     use super::*;
+    use crate::message::Status;
 
     async fn respond(handle: &mut Handle, response: Response) {
         handle.next_request().await.unwrap().1.send_response(response);
@@ -580,7 +333,7 @@ mod tests {
         assert_eq!(layer.remembered(), 2, "the oldest answer made room");
         at_once(&mut service, request(ids[1])).unwrap();
         advance(ms(101)).await;
-        let _ = start(&mut service, request(ids[2]));
+        drop(start(&mut service, request(ids[2])));
         assert_eq!(layer.remembered(), 1, "answers age");
     }
 

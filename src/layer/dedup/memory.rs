@@ -1,0 +1,114 @@
+//! What one process remembers.
+
+use std::hash::{BuildHasher, RandomState};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use bytes::Bytes;
+use tokio::sync::oneshot;
+
+use crate::core::inbox::{Admission, Inbox, InboxKey, InboxLimits};
+use crate::core::packet::Text;
+use crate::layer::{invites_retry, now};
+use crate::message::{Request, Response, Status};
+
+/// The requests that are remembered.
+pub(super) struct Memory {
+    // Invariant: no code of others runs under the lock, so a panic cannot leave it half changed.
+    inbox: Mutex<Inbox<oneshot::Sender<Response>, Response>>,
+    hasher: RandomState,
+}
+
+/// What to do with a request.
+pub(super) enum Entrance {
+    Pass,
+    Execute(Execution),
+    Wait(oneshot::Receiver<Response>),
+    Done(Result<Response, Status>),
+}
+
+impl Memory {
+    pub(super) fn new(limits: InboxLimits) -> Self {
+        Self { inbox: Mutex::new(Inbox::new(limits)), hasher: RandomState::new() }
+    }
+
+    pub(super) fn admit(self: &Arc<Self>, request: &Request) -> Entrance {
+        let parts = request.parts();
+        let (Some(topic), Some(data)) = (&parts.response_topic, &parts.correlation_data) else {
+            return Entrance::Pass;
+        };
+        let key = InboxKey::new(topic.as_str(), data);
+        let fingerprint = self.hasher.hash_one((parts.topic.as_str(), request.payload()));
+        let (waiter, answer) = oneshot::channel();
+        let admission = self.lock().admit(key.clone(), fingerprint, now(), waiter);
+        match admission {
+            Admission::Execute => {
+                Entrance::Execute(Execution { memory: self.clone(), key: Some(key) })
+            }
+            Admission::Joined => Entrance::Wait(answer),
+            Admission::Answered { answer, .. } => Entrance::Done(Ok(answer)),
+            Admission::Mismatch(_) => Entrance::Done(Err(
+                Status::CONFLICT.with_message("another request has used this correlation data")
+            )),
+            Admission::Full(_) => Entrance::Done(Err(Status::UNAVAILABLE
+                .with_message("too many requests in progress to remember another"))),
+        }
+    }
+
+    pub(super) fn lock(&self) -> MutexGuard<'_, Inbox<oneshot::Sender<Response>, Response>> {
+        self.inbox.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A request in progress. It is forgotten when this is dropped before its end.
+pub(super) struct Execution {
+    memory: Arc<Memory>,
+    key: Option<InboxKey>,
+}
+
+impl Execution {
+    pub(super) fn finish(mut self, response: &Response) {
+        let Some(key) = self.key.take() else { return };
+        let answer = copy(response);
+        let waiters = if invites_retry(response.status()) {
+            self.memory.lock().abandon(&key)
+        } else {
+            self.memory.lock().finish(&key, answer.clone(), size(&answer), now())
+        };
+        for waiter in waiters {
+            // It fails for the first, which has the answer, and for those that have gone.
+            let _ = waiter.send(answer.clone());
+        }
+    }
+}
+
+impl Drop for Execution {
+    fn drop(&mut self) {
+        let Some(key) = self.key.take() else { return };
+        let waiters = self.memory.lock().abandon(&key);
+        if std::thread::panicking() {
+            for waiter in waiters {
+                let _ = waiter.send(Response::error(Status::INTERNAL));
+            }
+        }
+    }
+}
+
+/// The answer as it is sent, sharing no memory with anything: neither with the buffer that its
+/// payload may be a slice of, nor with the extensions.
+fn copy(response: &Response) -> Response {
+    let mut copy = Response::new(Bytes::copy_from_slice(response.payload()))
+        .with_status(response.status().clone());
+    if let Some(content_type) = response.get_content_type() {
+        copy = copy.content_type(content_type.to_owned());
+    }
+    *copy.user_properties_mut() = response.user_properties().clone();
+    copy
+}
+
+fn size(response: &Response) -> usize {
+    let pair = |(name, value): (&str, &str)| name.len() + value.len() + size_of::<[Text; 2]>();
+    response.payload().len()
+        + response.get_content_type().map_or(0, str::len)
+        + response.status().message().map_or(0, str::len)
+        + response.user_properties().iter().map(pair).sum::<usize>()
+}
