@@ -71,9 +71,8 @@ const ATTEMPT: &str = "attempt";
 /// - It gets its deadline here, from its `timeout`, its `deadline` and the request that the calling
 ///   task is handling. No attempt starts after it, and the call is over by then.
 /// - From the second attempt on, the responder sees the user property `attempt` (`2`, `3`, ..).
-/// - An attempt that was given up is an attempt that nobody waits for: put a
-///   [`TimeoutLayer`](super::TimeoutLayer) inside to bound each one, or a lost answer costs a
-///   requester's whole default timeout.
+/// - It does not bound a single attempt: put a [`TimeoutLayer`](super::TimeoutLayer) inside for that,
+///   or a lost answer costs a requester's whole default timeout.
 ///
 /// # Differences from tower's
 ///
