@@ -376,7 +376,8 @@ mod tests {
         let policy = policy().max_attempts(1000).budget(TpsBudget::new(ms(1000), 1 << 20, 1.0));
         let begun = Instant::now();
         let request = request("1").timeout(ms(100));
-        let (attempts, _) = ends(policy, request, RequestError::NoResponder).await;
+        let (attempts, error) = ends(policy, request, RequestError::NoResponder).await;
+        assert_eq!(error, RequestError::NoResponder, "the reason is told without waiting");
         assert!((3..1000).contains(&attempts), "{attempts}");
         assert!(begun.elapsed() <= ms(100), "{:?}", begun.elapsed());
     }
