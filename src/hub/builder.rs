@@ -19,10 +19,11 @@ use crate::core::packet::ReasonCode;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct HubLimits {
-    /// Network connections, those in the handshake included. 20,000 by default, the usual limit of
-    /// open files.
+    /// Clients that are connected over the network. 20,000 by default, the usual limit of open
+    /// files.
     pub connections: usize,
-    /// From accepting to the end of the handshake. 10 s by default.
+    /// How long each step of the handshake may take: the first bytes, the rest of CONNECT, and the
+    /// authentication hook. The first two in whole seconds, rounded up. 10 s by default.
     pub handshake: Duration,
     /// Bytes of a packet that a client sends. 1 MiB by default.
     pub packet: u32,
@@ -31,9 +32,12 @@ pub struct HubLimits {
     pub receive_maximum: u16,
     /// Subscriptions of a client. 1,024 by default.
     pub subscriptions: usize,
+    /// Levels of a topic filter: the routing table has a node for each. 128 by default.
+    pub filter_levels: usize,
     /// Messages that wait for a client. 1,024 by default.
     pub queued_messages: usize,
-    /// Bytes of the messages that wait for a client. 4 MiB by default.
+    /// Bytes of the messages that wait for a client, exceeded by one message at most. 4 MiB by
+    /// default.
     pub queued_bytes: usize,
     /// Messages on their way to another worker. 16,384 by default.
     pub between_workers: usize,
@@ -47,6 +51,7 @@ impl Default for HubLimits {
             packet: 1024 * 1024,
             receive_maximum: 1024,
             subscriptions: 1024,
+            filter_levels: 128,
             queued_messages: 1024,
             queued_bytes: 4 * 1024 * 1024,
             between_workers: 16_384,

@@ -4,6 +4,7 @@ use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Instant;
 
 use ntex::io::IoRef;
 use ntex_mqtt::{v3, v5};
@@ -14,7 +15,7 @@ use super::builder::HubLimits;
 use super::convert;
 use super::in_process::Inbox;
 use super::shared::ClientKey;
-use crate::core::packet::{Message, Qos};
+use crate::core::packet::{Message, Qos, ReasonCode};
 use crate::core::topic::TopicName;
 
 /// A client that is connected to this worker.
@@ -28,7 +29,7 @@ pub(super) struct Client {
     pub(super) will: RefCell<Option<Message>>,
     peer: Peer,
     limits: HubLimits,
-    queue: RefCell<VecDeque<Message>>,
+    queue: RefCell<VecDeque<Waiting>>,
     queued_bytes: Cell<usize>,
     gone: Cell<bool>,
     waiting_for_end: RefCell<Vec<oneshot::Sender<()>>>,
@@ -41,14 +42,22 @@ pub(super) enum Peer {
     InProcess(Rc<Inbox>),
 }
 
-/// What became of a message for a client.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Delivered {
-    Sent,
-    /// It waits: whoever owns the client must call [`Client::drain`] when there is room.
-    Queued,
-    /// The queue is full, or the client is gone.
-    Refused,
+/// A message that waits for a client.
+pub(super) struct Waiting {
+    message: Message,
+    since: Instant,
+}
+
+impl Waiting {
+    /// The message with what is left of its Message Expiry Interval [MQTT-3.3.2-6]; `None` when
+    /// that has passed.
+    pub(super) fn aged(mut self) -> Option<Message> {
+        if let Some(expiry) = &mut self.message.properties.message_expiry {
+            let waited = u32::try_from(self.since.elapsed().as_secs()).unwrap_or(u32::MAX);
+            *expiry = expiry.checked_sub(waited).filter(|left| *left > 0)?;
+        }
+        Some(self.message)
+    }
 }
 
 impl Client {
@@ -87,30 +96,27 @@ impl Client {
             }
     }
 
-    /// Sends a message, or lets it wait.
-    pub(super) fn deliver(&self, message: Message) -> Delivered {
+    /// Sends a message, or lets it wait: whoever owns the client takes it out again with
+    /// [`next_to_send`](Self::next_to_send) when there is room. Gives it back when the queue is full
+    /// or the client cannot take it.
+    pub(super) fn deliver(&self, message: Message) -> Result<(), Message> {
         if !self.has_room() {
-            return Delivered::Refused;
+            return Err(message);
         }
         if self.queue.borrow().is_empty() && self.may_send(message.qos) {
-            return if self.send(message) { Delivered::Sent } else { Delivered::Refused };
+            return self.send(message);
         }
         self.queued_bytes.set(self.queued_bytes.get() + message.size());
-        self.queue.borrow_mut().push_back(message);
-        Delivered::Queued
+        self.queue.borrow_mut().push_back(Waiting { message, since: Instant::now() });
+        Ok(())
     }
 
-    /// Sends what waits, as far as it can be sent.
-    pub(super) fn drain(&self) {
-        loop {
-            let qos = self.queue.borrow().front().map(|message| message.qos);
-            if !qos.is_some_and(|qos| self.may_send(qos)) {
-                return;
-            }
-            let Some(message) = self.queue.borrow_mut().pop_front() else { return };
-            self.queued_bytes.set(self.queued_bytes.get() - message.size());
-            self.send(message);
-        }
+    /// The message that has waited longest, when it can be sent.
+    pub(super) fn next_to_send(&self) -> Option<Waiting> {
+        let mut queue = self.queue.borrow_mut();
+        let waiting = queue.pop_front_if(|waiting| self.may_send(waiting.message.qos))?;
+        self.queued_bytes.set(self.queued_bytes.get() - waiting.message.size());
+        Some(waiting)
     }
 
     pub(super) fn is_gone(&self) -> bool {
@@ -139,9 +145,9 @@ impl Client {
         }
     }
 
-    /// `false`: the client is gone, or its limit of a packet's size is too small.
-    fn send(&self, message: Message) -> bool {
-        match &self.peer {
+    /// Gives the message back when the client is gone, or takes no packet of this size.
+    pub(super) fn send(&self, message: Message) -> Result<(), Message> {
+        let sent = match &self.peer {
             Peer::V5(sink, _) => {
                 let (packet, payload) = convert::to_v5(&message);
                 let publish = sink.publish_pkt(packet);
@@ -158,14 +164,18 @@ impl Client {
                     Qos::AtLeastOnce => publish.send_at_least_once_no_block(payload).is_ok(),
                 }
             }
-            Peer::InProcess(inbox) => inbox.push(message),
-        }
+            Peer::InProcess(inbox) => {
+                inbox.push(message);
+                return Ok(());
+            }
+        };
+        if sent { Ok(()) } else { Err(message) }
     }
 
     /// Ends the connection, saying why where the protocol can.
-    pub(super) fn close(&self, reason: v5::codec::DisconnectReasonCode) {
+    pub(super) fn close(&self, reason: ReasonCode) {
         match &self.peer {
-            Peer::V5(sink, _) => sink.close_with_reason(v5::codec::Disconnect::new(reason)),
+            Peer::V5(sink, _) => sink.close_with_reason(convert::disconnect(reason)),
             Peer::V3(sink, _) => sink.close(),
             Peer::InProcess(inbox) => inbox.close(),
         }
@@ -180,22 +190,23 @@ impl Client {
         }
     }
 
-    /// Marks the client as gone. `false`: it was before.
-    pub(super) fn leave(&self) -> bool {
+    /// Marks the client as gone and returns what waited for it. `None`: it was gone before.
+    pub(super) fn leave(&self) -> Option<impl Iterator<Item = Message> + use<>> {
         if self.gone.replace(true) {
-            return false;
+            return None;
         }
-        self.queue.borrow_mut().clear();
         self.queued_bytes.set(0);
-        // Dropping the senders tells those who wait.
-        self.waiting_for_end.borrow_mut().clear();
-        true
+        let queue = std::mem::take(&mut *self.queue.borrow_mut());
+        Some(queue.into_iter().filter_map(Waiting::aged))
     }
 
     /// Drops `told` when the client is gone.
     pub(super) fn when_gone(&self, told: oneshot::Sender<()>) {
-        if !self.gone.get() {
-            self.waiting_for_end.borrow_mut().push(told);
-        }
+        self.waiting_for_end.borrow_mut().push(told);
+    }
+
+    /// Drops what [`when_gone`](Self::when_gone) was given.
+    pub(super) fn tell_those_who_wait(&self) {
+        self.waiting_for_end.borrow_mut().clear();
     }
 }

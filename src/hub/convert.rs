@@ -8,7 +8,7 @@ use ntex::io::types::PeerAddr;
 use ntex::util::{ByteString, Bytes as NtexBytes};
 use ntex_mqtt::{QoS, v3, v5};
 
-use crate::core::packet::{Message, Properties, Qos, UserProperties};
+use crate::core::packet::{Message, Properties, Qos, ReasonCode, UserProperties};
 use crate::core::topic::{TopicError, TopicName};
 use crate::link::ntex::convert;
 
@@ -70,6 +70,12 @@ fn will_message(topic: &str, qos: QoS, payload: &[u8]) -> Option<Message> {
     let mut message = Message::new(TopicName::new(topic).ok()?, Bytes::copy_from_slice(payload));
     message.qos = from_qos(qos);
     Some(message)
+}
+
+/// A DISCONNECT that says why.
+pub(super) fn disconnect(reason: ReasonCode) -> v5::codec::Disconnect {
+    let reason = v5::codec::DisconnectReasonCode::try_from(reason.get());
+    v5::codec::Disconnect::new(reason.unwrap_or(v5::codec::DisconnectReasonCode::UnspecifiedError))
 }
 
 /// Where a connection comes from.

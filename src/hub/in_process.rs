@@ -3,6 +3,7 @@
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::future::poll_fn;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
@@ -12,6 +13,7 @@ use super::client::{Client, Peer};
 use super::shared::{Order, Shared};
 use super::worker::Worker;
 use crate::core::packet::{Message, Qos, ReasonCode, Subscription};
+use crate::link::ntex::convert;
 use crate::link::{
     AckId, Connecting, Connection, Driver, Event, Host, Link, LinkParts, LinkSeat, OutgoingLimits,
     SendError, SendId, Transport,
@@ -40,7 +42,8 @@ impl Host for Arc<Shared> {
 pub(super) fn attach(worker: &Rc<Worker>, seat: LinkSeat, client_id: Arc<str>) {
     let worker = Rc::clone(worker);
     ntex::rt::spawn(async move {
-        let inbox = Rc::new(Inbox::new(worker.shared.limits.queued_messages));
+        let limits = &worker.shared.limits;
+        let inbox = Rc::new(Inbox::new(limits.queued_messages, limits.queued_bytes));
         let credentials = Credentials {
             client_id,
             username: None,
@@ -49,9 +52,9 @@ pub(super) fn attach(worker: &Rc<Worker>, seat: LinkSeat, client_id: Arc<str>) {
             protocol: Protocol::InProcess,
         };
         let peer = Peer::InProcess(Rc::clone(&inbox));
-        let client = match worker.admit(credentials, || peer).await {
+        let client = match worker.admit(credentials, None, || peer).await {
             Ok(client) => client,
-            Err(reason) => return tracing::error!(%reason, "a link to the hub was refused"),
+            Err(reason) => return tracing::warn!(%reason, "a link to the hub was refused"),
         };
         inbox.events.borrow_mut().push_back(Event::Connected(Connection {
             session_present: false,
@@ -61,8 +64,22 @@ pub(super) fn attach(worker: &Rc<Worker>, seat: LinkSeat, client_id: Arc<str>) {
         let transport = LocalTransport { worker, client, inbox: Rc::clone(&inbox) };
         let driver = Rc::new(RefCell::new(Driver::new(transport, seat)));
         *inbox.driver.borrow_mut() = Rc::downgrade(&driver);
-        poll_fn(|cx| driver.borrow_mut().poll(cx)).await;
+        drive(&driver).await;
     });
+}
+
+/// Runs a link to its end. A panic on it (of a user's hook) becomes an error for everybody who waits
+/// on it.
+async fn drive(driver: &LocalDriver) {
+    poll_fn(|cx| {
+        let polled = catch_unwind(AssertUnwindSafe(|| driver.borrow_mut().poll(cx)));
+        polled.unwrap_or_else(|_| {
+            tracing::error!("a panic on a link of the hub: the link is closed");
+            Poll::Ready(())
+        })
+    })
+    .await;
+    let _ = catch_unwind(AssertUnwindSafe(|| driver.borrow_mut().shut()));
 }
 
 /// What happens to a link, in order, until its driver takes it.
@@ -70,32 +87,35 @@ pub(super) struct Inbox {
     events: RefCell<VecDeque<Event>>,
     /// Messages among the events.
     messages: Cell<usize>,
-    limit: usize,
+    /// Bytes of these.
+    bytes: Cell<usize>,
+    limits: (usize, usize),
     waker: RefCell<Option<Waker>>,
     driver: RefCell<Weak<LocalDriver>>,
 }
 
 impl Inbox {
-    fn new(limit: usize) -> Self {
+    fn new(messages: usize, bytes: usize) -> Self {
         Self {
             events: RefCell::default(),
             messages: Cell::new(0),
-            limit,
+            bytes: Cell::new(0),
+            limits: (messages, bytes),
             waker: RefCell::default(),
             driver: RefCell::default(),
         }
     }
 
     pub(super) fn has_room(&self) -> bool {
-        self.messages.get() < self.limit
+        self.messages.get() < self.limits.0 && self.bytes.get() < self.limits.1
     }
 
     /// Delivers a message: at once, or, when the driver is busy (it may be the one that publishes),
     /// as soon as it is done.
-    pub(super) fn push(&self, message: Message) -> bool {
+    pub(super) fn push(&self, message: Message) {
         self.messages.set(self.messages.get() + 1);
+        self.bytes.set(self.bytes.get() + message.size());
         self.add(Event::Message(message, None));
-        true
     }
 
     pub(super) fn close(&self) {
@@ -108,8 +128,14 @@ impl Inbox {
         let driver = self.driver.borrow().upgrade();
         match driver.as_ref().map(|driver| driver.try_borrow_mut()) {
             Some(Ok(mut driver)) => {
-                if driver.pump() {
-                    self.wake();
+                // A panic belongs to this link, not to the client whose message is delivered.
+                match catch_unwind(AssertUnwindSafe(|| driver.pump())) {
+                    Ok(true) => self.wake(),
+                    Ok(false) => {}
+                    Err(_) => {
+                        tracing::error!("a panic on a link of the hub: the link is closed");
+                        self.close();
+                    }
                 }
             }
             _ => self.wake(),
@@ -124,8 +150,9 @@ impl Inbox {
 
     fn take(&self) -> Option<Event> {
         let event = self.events.borrow_mut().pop_front()?;
-        if matches!(event, Event::Message(..)) {
+        if let Event::Message(message, _) = &event {
             self.messages.set(self.messages.get() - 1);
+            self.bytes.set(self.bytes.get() - message.size());
         }
         Some(event)
     }
@@ -146,6 +173,12 @@ impl LocalTransport {
 
 impl Transport for LocalTransport {
     fn publish(&mut self, message: &Message, id: SendId) -> Result<(), SendError> {
+        // What cannot be written must not reach the connection of another client.
+        convert::check(message)?;
+        let (size, limit) = (message.size(), self.worker.shared.limits.packet as usize);
+        if size > limit {
+            return Err(SendError::TooLarge { size, limit });
+        }
         let reason = self.worker.publish(&self.client, message.clone());
         if message.qos == Qos::AtLeastOnce {
             self.later(Event::Acknowledged(id, reason));

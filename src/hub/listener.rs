@@ -9,7 +9,10 @@ use super::shared::{Order, Shared};
 /// How long accepting pauses when the process has no file descriptor left.
 const PAUSE: Duration = Duration::from_millis(100);
 
-/// Runs until the hub stops.
+/// Connections beyond the limit that are let in, to have their CONNECT refused politely.
+const IN_HANDSHAKE: usize = 256;
+
+/// Runs until the hub takes nobody in any more.
 pub(super) async fn accept(listener: std::net::TcpListener, shared: Arc<Shared>) {
     let listener = match tokio::net::TcpListener::from_std(listener) {
         Ok(listener) => listener,
@@ -17,7 +20,7 @@ pub(super) async fn accept(listener: std::net::TcpListener, shared: Arc<Shared>)
     };
     loop {
         let accepted = tokio::select! {
-            () = shared.stop.cancelled() => return,
+            () = shared.accepting.cancelled() => return,
             accepted = listener.accept() => accepted,
         };
         match accepted {
@@ -31,7 +34,8 @@ pub(super) async fn accept(listener: std::net::TcpListener, shared: Arc<Shared>)
 }
 
 fn hand_over(stream: tokio::net::TcpStream, peer: std::net::SocketAddr, shared: &Shared) {
-    if shared.connections.load(Ordering::Relaxed) >= shared.limits.connections {
+    let limit = shared.limits.connections.saturating_add(IN_HANDSHAKE);
+    if shared.connections.load(Ordering::Relaxed) >= limit {
         tracing::debug!(%peer, "refused: there are as many connections as allowed");
         return;
     }

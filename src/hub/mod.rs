@@ -32,7 +32,8 @@
 //!   fails at once with [`NoResponder`](crate::RequestError::NoResponder). A client that is
 //!   subscribed to `#` hides that: it is a subscriber.
 //! - When the queue of every subscriber is full, the acknowledgement is 0x97. When that turns out
-//!   only later, on another worker, the hub answers the request with 503 itself.
+//!   only later (on another worker, or because the subscriber left before it took the message) and
+//!   at QoS 0, the hub answers the request with 503 itself.
 //! - The response topic that CONNACK gives a client (`clients/{client id}/responses`, and everything
 //!   below) belongs to it: no other client may subscribe to it, and wildcard subscriptions of others
 //!   do not see what goes there.
@@ -42,18 +43,23 @@
 //! | what | default ([`HubLimits`]) | when full |
 //! |---|---|---|
 //! | connections | 20,000 | CONNACK 0x97 (3.1.1: server unavailable) |
-//! | time for the handshake | 10 s | closed |
+//! | connections in the handshake | 256 beyond the limit of connections | closed |
+//! | time for each step of the handshake | 10 s | closed; CONNACK 0x89 when it is the authentication hook's |
 //! | packet from a client | 1 MiB | DISCONNECT 0x95 |
 //! | unacknowledged messages from a client | 1,024 | DISCONNECT 0x93 |
 //! | subscriptions of a client | 1,024 | SUBACK 0x97 |
+//! | levels of a topic filter | 128 | SUBACK 0x8F |
 //! | messages waiting for a client | 1,024 messages, 4 MiB | PUBACK 0x97 when nobody else takes it, or 503 to the requester |
+//! | time that a message waits for a client | its Message Expiry Interval | dropped and counted |
 //! | messages between workers | 16,384 for each worker | the same |
 //! | presence changes not read | 1,024 for each reader | the reader gets [`Change::Missed`] |
 
 mod access;
+mod admission;
 mod builder;
 mod client;
 mod convert;
+mod forward;
 mod in_process;
 mod listener;
 mod presence;

@@ -59,9 +59,14 @@ pub(super) struct Shared {
     /// Which session a client identifier belongs to. Locked when a client comes or goes, never for
     /// a message.
     sessions: Mutex<HashMap<Arc<str>, ClientKey>>,
+    /// Sockets.
     pub(super) connections: AtomicUsize,
+    /// Network clients whose handshake is over.
+    places_taken: AtomicUsize,
     pub(super) counters: Counters,
     pub(super) stop: CancellationToken,
+    /// Cancelled when nobody new is let in any more, at the latest with `stop`.
+    pub(super) accepting: CancellationToken,
     next_serial: AtomicU64,
     next_worker: AtomicUsize,
 }
@@ -73,6 +78,7 @@ impl Shared {
         authorize: Option<Authorize>,
         mailboxes: Vec<Mailbox>,
     ) -> Self {
+        let stop = CancellationToken::new();
         Self {
             limits,
             authenticate,
@@ -81,8 +87,10 @@ impl Shared {
             presence: Roll::new(),
             sessions: Mutex::default(),
             connections: AtomicUsize::new(0),
+            places_taken: AtomicUsize::new(0),
             counters: Counters::default(),
-            stop: CancellationToken::new(),
+            accepting: stop.child_token(),
+            stop,
             next_serial: AtomicU64::new(0),
             next_worker: AtomicUsize::new(0),
         }
@@ -104,12 +112,28 @@ impl Shared {
         self.sessions().insert(Arc::clone(client_id), key)
     }
 
+    /// Whether the client identifier belongs to this session.
+    pub(super) fn holds(&self, client_id: &str, key: ClientKey) -> bool {
+        self.sessions().get(client_id) == Some(&key)
+    }
+
     /// Gives the client identifier back, unless another session has taken it since.
     pub(super) fn release(&self, client_id: &str, key: ClientKey) {
         let mut sessions = self.sessions();
         if sessions.get(client_id) == Some(&key) {
             sessions.remove(client_id);
         }
+    }
+
+    /// Counts one more network client; `false`: there are as many as allowed.
+    pub(super) fn take_place(&self) -> bool {
+        let limit = self.limits.connections;
+        let more = |taken: usize| (taken < limit).then_some(taken + 1);
+        self.places_taken.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more).is_ok()
+    }
+
+    pub(super) fn free_place(&self) {
+        self.places_taken.fetch_sub(1, Ordering::Relaxed);
     }
 
     fn sessions(&self) -> MutexGuard<'_, HashMap<Arc<str>, ClientKey>> {
@@ -123,6 +147,7 @@ impl Shared {
             unmatched: self.counters.unmatched.get(),
             refused: self.counters.refused.get(),
             overflowed: self.counters.overflowed.get(),
+            expired: self.counters.expired.get(),
         }
     }
 }
@@ -139,8 +164,10 @@ pub struct HubStats {
     pub unmatched: u64,
     /// Messages and subscriptions that were not allowed.
     pub refused: u64,
-    /// Messages that a subscriber's queue had no room for.
+    /// Copies of messages that a subscriber's queue had no room for, or that it could not take.
     pub overflowed: u64,
+    /// Copies of messages whose Message Expiry Interval passed while they waited for a subscriber.
+    pub expired: u64,
 }
 
 #[derive(Debug, Default)]
@@ -149,6 +176,7 @@ pub(super) struct Counters {
     pub(super) unmatched: Counter,
     pub(super) refused: Counter,
     pub(super) overflowed: Counter,
+    pub(super) expired: Counter,
 }
 
 #[derive(Debug, Default)]

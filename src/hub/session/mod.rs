@@ -93,7 +93,7 @@ impl Server {
 fn control(seat: &Seat, control: &Control<SessionError>) {
     match control {
         Control::WrBackpressure(pressure) if pressure.enabled() => {}
-        Control::WrBackpressure(_) => seat.client.drain(),
+        Control::WrBackpressure(_) => seat.worker.drain(&seat.client),
         Control::Stop(reason) => {
             tracing::debug!(client_id = %seat.client.client_id, ?reason, "a client is gone");
             seat.worker.leave(&seat.client);
@@ -120,8 +120,10 @@ fn config(shared: &Shared) -> SharedCfg {
     let handshake = Seconds::new(whole_seconds(limits.handshake));
     let mqtt = MqttServiceConfig::new()
         .set_max_qos(QoS::AtLeastOnce)
-        .set_max_size(limits.packet)
-        .set_max_receive(limits.receive_maximum)
+        .set_max_size(limits.packet.max(1))
+        // Payloads come whole: a message in pieces would be overtaken by the next one.
+        .set_min_chunk_size(limits.packet.max(1))
+        .set_max_receive(limits.receive_maximum.max(1))
         .set_max_send(u16::MAX)
         .protocol_version_timeout(handshake)
         .set_connect_timeout(handshake)
@@ -133,5 +135,6 @@ fn config(shared: &Shared) -> SharedCfg {
 }
 
 fn whole_seconds(duration: Duration) -> u16 {
-    u16::try_from(duration.as_secs()).unwrap_or(u16::MAX).max(1)
+    let seconds = duration.as_secs() + u64::from(duration.subsec_nanos() > 0);
+    u16::try_from(seconds).unwrap_or(u16::MAX).max(1)
 }

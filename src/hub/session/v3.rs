@@ -71,11 +71,10 @@ pub(super) async fn shake(
     let will = packet.last_will.as_ref().and_then(convert::will_v3);
     let forever = packet.keep_alive == 0;
     let (sink, io) = (handshake.sink(), handshake.io().get_ref());
-    let client = match worker.admit(credentials, || Peer::V3(sink, io)).await {
+    let client = match worker.admit(credentials, will, || Peer::V3(sink, io)).await {
         Ok(client) => client,
         Err(reason) => return Ok(refuse(handshake, reason)),
     };
-    *client.will.borrow_mut() = will;
     unblock_on_ack(worker, &client, &handshake);
     let ack = handshake.ack(Rc::new(Seat { worker: Rc::clone(worker), client }), false);
     Ok(if forever { ack.idle_timeout(Seconds::ZERO) } else { ack })

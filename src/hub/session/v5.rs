@@ -3,8 +3,9 @@
 use std::rc::Rc;
 use std::sync::Arc;
 
+use ntex_mqtt::QoS;
 use ntex_mqtt::v5::codec::{
-    ConnectAckReason, PublishAckReason, SubscribeAckReason, UnsubscribeAckReason,
+    Connect, ConnectAckReason, PublishAckReason, SubscribeAckReason, UnsubscribeAckReason,
 };
 use ntex_mqtt::v5::{
     Handshake, HandshakeAck, ProtocolMessage, ProtocolMessageAck, Publish, PublishAck, Session,
@@ -63,6 +64,9 @@ pub(super) async fn shake(
     worker: &Rc<Worker>,
     handshake: Handshake,
 ) -> Result<HandshakeAck<Rc<Seat>>, SessionError> {
+    if let Some(reason) = unsupported(handshake.packet()) {
+        return Ok(handshake.failed(reason));
+    }
     let packet = handshake.packet();
     let credentials = Credentials {
         client_id: client_id(&packet.client_id),
@@ -77,11 +81,10 @@ pub(super) async fn shake(
     let forever = packet.keep_alive == 0;
     let kept_session = packet.session_expiry_interval_secs > 0;
     let (sink, io) = (handshake.sink(), handshake.io().get_ref());
-    let client = match worker.admit(credentials, || Peer::V5(sink, io)).await {
+    let client = match worker.admit(credentials, will, || Peer::V5(sink, io)).await {
         Ok(client) => client,
         Err(reason) => return Ok(handshake.failed(connack(reason))),
     };
-    *client.will.borrow_mut() = will;
     unblock_on_ack(worker, &client, &handshake);
     let response_info = wants_response_info.then(|| client.response_base.as_str().to_owned());
     let seat = Rc::new(Seat { worker: Rc::clone(worker), client });
@@ -94,6 +97,23 @@ pub(super) async fn shake(
         ack.response_info = response_info.map(Into::into);
     });
     Ok(if forever { ack.keep_alive(NO_KEEP_ALIVE) } else { ack })
+}
+
+/// What a CONNECT asks for that the hub does not have.
+fn unsupported(packet: &Connect) -> Option<ConnectAckReason> {
+    let will = packet.last_will.as_ref();
+    if packet.auth_method.is_some() {
+        // [MQTT-4.12.0-1]
+        Some(ConnectAckReason::BadAuthenticationMethod)
+    } else if will.is_some_and(|will| will.retain) {
+        // [MQTT-3.2.2-13]
+        Some(ConnectAckReason::RetainNotSupported)
+    } else if will.is_some_and(|will| will.qos == QoS::ExactlyOnce) {
+        // [MQTT-3.2.2-12]
+        Some(ConnectAckReason::QosNotSupported)
+    } else {
+        None
+    }
 }
 
 /// An acknowledgement makes room in the client's Receive Maximum.
@@ -177,14 +197,16 @@ pub(super) async fn publish(
 ) -> Result<PublishAck, SessionError> {
     if publish.retain() {
         // [MQTT-3.2.2-14]: CONNACK has said that there are no retained messages.
-        let reason = ntex_mqtt::v5::codec::DisconnectReasonCode::RetainNotSupported;
-        session.client.close(reason);
+        session.client.close(ReasonCode::RETAIN_NOT_SUPPORTED);
         return Err(SessionError);
     }
-    // A large payload arrives in pieces; the limit of a packet's size bounds it.
     let payload = publish.read_all().await.map_err(|_| SessionError)?;
     let reason = match message(std::mem::take(publish.packet_mut()), payload) {
-        Ok(message) => session.worker.publish(&session.client, message),
+        Ok(mut message) => {
+            // [MQTT-3.3.1-3]
+            message.dup = false;
+            session.worker.publish(&session.client, message)
+        }
         Err(_) => ReasonCode::TOPIC_NAME_INVALID,
     };
     let reason = PublishAckReason::try_from(reason.get());

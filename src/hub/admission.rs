@@ -1,0 +1,152 @@
+//! Clients that come and go: authentication, the end of an earlier session, and the last will.
+
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use tokio::sync::oneshot;
+use tokio::time::timeout;
+
+use super::access::{self, Credentials, Identity, Protocol};
+use super::client::{Client, Peer};
+use super::presence::ClientInfo;
+use super::shared::{ClientKey, Order};
+use super::worker::Worker;
+use crate::core::packet::{Message, ReasonCode};
+
+/// How long a client that connects again waits for the end of its earlier session.
+const TAKEOVER: Duration = Duration::from_secs(5);
+
+/// A session that is starting: it has the client identifier, and gives it back when it is dropped
+/// before [`keep`](Self::keep).
+struct Claim<'a> {
+    worker: &'a Worker,
+    client_id: &'a Arc<str>,
+    key: ClientKey,
+    kept: bool,
+}
+
+impl<'a> Claim<'a> {
+    /// Takes the client identifier; returns as well which session had it.
+    fn take(worker: &'a Worker, client_id: &'a Arc<str>) -> (Self, Option<ClientKey>) {
+        let key = worker.shared.new_key(worker.index);
+        worker.starting.borrow_mut().insert(key.serial, Vec::new());
+        let earlier = worker.shared.claim(client_id, key);
+        (Self { worker, client_id, key, kept: false }, earlier)
+    }
+
+    fn keep(mut self) {
+        self.kept = true;
+    }
+}
+
+impl Drop for Claim<'_> {
+    fn drop(&mut self) {
+        if !self.kept {
+            self.worker.shared.release(self.client_id, self.key);
+        }
+        // Dropping the senders tells the session that took the identifier meanwhile.
+        drop(self.worker.starting.borrow_mut().remove(&self.key.serial));
+    }
+}
+
+impl Worker {
+    /// Decides whether a client may connect, ends its earlier session, and takes it in.
+    pub(super) async fn admit(
+        &self,
+        credentials: Credentials,
+        will: Option<Message>,
+        peer: impl FnOnce() -> Peer,
+    ) -> Result<Rc<Client>, ReasonCode> {
+        let Credentials { client_id, peer: address, protocol, .. } = credentials.clone();
+        let identity = self.authenticate(credentials).await?;
+        let response_base =
+            access::response_base(&client_id).ok_or(ReasonCode::CLIENT_IDENTIFIER_NOT_VALID)?;
+        let (claim, earlier) = Claim::take(self, &client_id);
+        if let Some(earlier) = earlier {
+            self.take_over(earlier).await;
+        }
+        // From here to the end nothing waits, so that nobody can come between.
+        let key = claim.key;
+        if !self.shared.holds(&client_id, key) {
+            // A third connection has taken the identifier since.
+            return Err(ReasonCode::SERVER_BUSY);
+        }
+        if self.shared.accepting.is_cancelled() {
+            return Err(ReasonCode::SERVER_UNAVAILABLE);
+        }
+        if protocol != Protocol::InProcess && !self.shared.take_place() {
+            return Err(ReasonCode::QUOTA_EXCEEDED);
+        }
+        claim.keep();
+        let info = ClientInfo {
+            client_id: Arc::clone(&client_id),
+            identity: identity.clone(),
+            peer: address,
+            protocol,
+            since: SystemTime::now(),
+        };
+        let limits = self.shared.limits;
+        let client = Client::new(key, client_id, identity, response_base, peer(), limits);
+        *client.will.borrow_mut() = will;
+        let client = Rc::new(client);
+        self.clients.borrow_mut().insert(key.serial, Rc::clone(&client));
+        self.shared.presence.arrive(key.serial, info);
+        Ok(client)
+    }
+
+    async fn authenticate(&self, credentials: Credentials) -> Result<Identity, ReasonCode> {
+        match &self.shared.authenticate {
+            Some(hook) if credentials.protocol != Protocol::InProcess => {
+                let decided = timeout(self.shared.limits.handshake, hook(credentials)).await;
+                decided.unwrap_or(Err(ReasonCode::SERVER_BUSY))
+            }
+            _ => Ok(Identity::new(credentials.client_id)),
+        }
+    }
+
+    /// Closes the session that had the client identifier, and waits until its worker has done so:
+    /// the client must not get what was meant for its earlier connection.
+    async fn take_over(&self, earlier: ClientKey) {
+        let (closed, is_closed) = oneshot::channel();
+        let mailbox = &self.shared.mailboxes[earlier.worker];
+        if mailbox.orders.send(Order::TakeOver(earlier, closed)).is_ok() {
+            let _ = timeout(TAKEOVER, is_closed).await;
+        }
+    }
+
+    /// Ends a session of this worker; `closed` is dropped when it has ended.
+    pub(super) fn hand_over(&self, key: ClientKey, closed: oneshot::Sender<()>) {
+        if let Some(waiting) = self.starting.borrow_mut().get_mut(&key.serial) {
+            // It will find that it does not hold its identifier any more.
+            waiting.push(closed);
+        } else if let Some(client) = self.client(key) {
+            client.when_gone(closed);
+            client.close(ReasonCode::SESSION_TAKEN_OVER);
+        }
+    }
+
+    /// Takes a client out. Again: nothing.
+    pub(super) fn leave(&self, client: &Client) {
+        let Some(undelivered) = client.leave() else { return };
+        self.clients.borrow_mut().remove(&client.key.serial);
+        if !client.is_in_process() {
+            self.shared.free_place();
+        }
+        self.forget(client.key);
+        for mailbox in self.others() {
+            let _ = mailbox.orders.send(Order::Forget(client.key));
+        }
+        self.shared.release(&client.client_id, client.key);
+        self.shared.presence.leave(client.key.serial);
+        for message in undelivered {
+            self.answer_unavailable(&message);
+        }
+        if let Some(will) = client.will.borrow_mut().take() {
+            self.publish(client, will);
+        }
+        // Last, so that all of this has happened when the client's next session starts.
+        client.tell_those_who_wait();
+        self.left.notify_one();
+    }
+}

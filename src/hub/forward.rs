@@ -1,0 +1,143 @@
+//! The path of a message: who is subscribed, whose queue has room, and what the sender is told.
+
+use super::access::{self, Access};
+use super::client::Client;
+use super::shared::ClientKey;
+use super::worker::{Deliveries, Worker};
+use crate::core::packet::{Message, Qos, ReasonCode};
+use crate::core::topic::TopicName;
+use crate::dialect::{Dialect, Native, ReplyTo};
+use crate::message::{Response, Status};
+
+impl Worker {
+    /// Forwards a message to those who are subscribed; the code for PUBACK.
+    pub(super) fn publish(&self, from: &Client, message: Message) -> ReasonCode {
+        let counters = &self.shared.counters;
+        if !self.allows(from, Access::Publish(&message.topic)) {
+            counters.refused.increment();
+            return ReasonCode::NOT_AUTHORIZED;
+        }
+        // [MQTT-3.3.2-14]
+        let response_topic = message.properties.response_topic.as_deref();
+        if response_topic.is_some_and(|topic| TopicName::new(topic).is_err()) {
+            counters.refused.increment();
+            return ReasonCode::TOPIC_NAME_INVALID;
+        }
+        self.forward(Some(from.key), message)
+    }
+
+    fn forward(&self, from: Option<ClientKey>, message: Message) -> ReasonCode {
+        let counters = &self.shared.counters;
+        let mut deliveries = self.deliveries.take();
+        let topic = message.topic.as_str();
+        let table = if access::is_private(topic) { &self.private } else { &self.routes };
+        let routed =
+            table.borrow().route_with(topic, from, &mut deliveries, |key| self.has_room(key));
+        let reason = if routed.matched == 0 {
+            counters.unmatched.increment();
+            ReasonCode::NO_MATCHING_SUBSCRIBERS
+        } else {
+            match self.deliver_all(&mut deliveries, message) {
+                Ok(()) => {
+                    counters.forwarded.increment();
+                    ReasonCode::SUCCESS
+                }
+                Err(message) => {
+                    // At QoS 1 the reason code says it.
+                    if message.qos == Qos::AtMostOnce {
+                        self.answer_unavailable(&message);
+                    }
+                    ReasonCode::QUOTA_EXCEEDED
+                }
+            }
+        };
+        deliveries.clear();
+        self.deliveries.set(deliveries);
+        reason
+    }
+
+    /// Gives the message back when no queue took it.
+    fn deliver_all(&self, deliveries: &mut Deliveries, message: Message) -> Result<(), Message> {
+        let Some(last) = deliveries.pop() else {
+            self.shared.counters.overflowed.increment();
+            return Err(message);
+        };
+        let mut taken = false;
+        for delivery in deliveries.drain(..) {
+            taken |= self.pass(delivery.client, delivery.qos, message.clone()).is_ok();
+        }
+        let passed = self.pass(last.client, last.qos, message);
+        if taken { Ok(()) } else { passed }
+    }
+
+    /// Whether a client can take a message, as far as this worker knows.
+    fn has_room(&self, key: ClientKey) -> bool {
+        if key.worker == self.index {
+            self.client(key).is_some_and(|client| client.has_room())
+        } else {
+            self.shared.mailboxes[key.worker].messages.capacity() > 0
+        }
+    }
+
+    /// Hands a message to a client here or on another worker; gives it back when nobody took it.
+    fn pass(&self, key: ClientKey, qos: Qos, message: Message) -> Result<(), Message> {
+        let passed = if key.worker == self.index {
+            self.deliver(key, qos, message)
+        } else {
+            let mailbox = &self.shared.mailboxes[key.worker];
+            mailbox.messages.try_send((key, qos, message)).map_err(|error| error.into_inner().2)
+        };
+        passed.inspect_err(|_| self.shared.counters.overflowed.increment())
+    }
+
+    fn deliver(&self, key: ClientKey, qos: Qos, mut message: Message) -> Result<(), Message> {
+        let Some(client) = self.client(key).filter(|client| client.has_room()) else {
+            return Err(message);
+        };
+        // [MQTT-3.8.4-8]
+        message.qos = message.qos.min(qos);
+        client.deliver(message)?;
+        self.drain(&client);
+        Ok(())
+    }
+
+    /// Delivers a message that another worker passed on. If it cannot be delivered, the requester
+    /// has its PUBACK already, so it gets an answer instead.
+    pub(super) fn take(&self, key: ClientKey, qos: Qos, message: Message) {
+        if let Err(message) = self.pass(key, qos, message) {
+            self.answer_unavailable(&message);
+        }
+    }
+
+    /// Sends what waits for a client, as far as it can be sent.
+    pub(super) fn drain(&self, client: &Client) {
+        while let Some(waiting) = client.next_to_send() {
+            // [MQTT-3.3.2-5]
+            let Some(message) = waiting.aged() else {
+                self.shared.counters.expired.increment();
+                continue;
+            };
+            if let Err(message) = client.send(message) {
+                self.shared.counters.overflowed.increment();
+                self.answer_unavailable(&message);
+            }
+        }
+    }
+
+    /// Answers a request in the name of a responder that it cannot be delivered to.
+    pub(super) fn answer_unavailable(&self, request: &Message) {
+        let properties = &request.properties;
+        let Some(topic) = properties.response_topic.as_deref() else { return };
+        let Ok(topic) = TopicName::new(topic) else { return };
+        if topic.is_reserved() {
+            return;
+        }
+        let reply_to = ReplyTo::new(topic, properties.correlation_data.clone(), request.qos);
+        let status = Status::UNAVAILABLE.with_message("the hub cannot deliver the request");
+        if let Ok(answer) = Native::new().encode_response(&reply_to, Response::error(status), None)
+        {
+            // It has no response topic itself, so this ends here.
+            self.forward(None, answer);
+        }
+    }
+}
