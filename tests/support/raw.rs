@@ -1,0 +1,455 @@
+//! An MQTT client that does only what it is told, byte by byte: for what a well-behaved one never
+//! sends, and for properties that it does not show.
+#![allow(dead_code, reason = "not every test that shares this file needs all of it")]
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+
+/// Nothing that a test waits for takes longer.
+const LIMIT: Duration = Duration::from_secs(20);
+
+/// Identifiers of properties (MQTT 5 §2.2.2.2).
+pub mod property {
+    pub const MESSAGE_EXPIRY: u8 = 0x02;
+    pub const CONTENT_TYPE: u8 = 0x03;
+    pub const RESPONSE_TOPIC: u8 = 0x08;
+    pub const CORRELATION_DATA: u8 = 0x09;
+    pub const SESSION_EXPIRY: u8 = 0x11;
+    pub const ASSIGNED_CLIENT_ID: u8 = 0x12;
+    pub const AUTH_METHOD: u8 = 0x15;
+    pub const REQUEST_RESPONSE_INFORMATION: u8 = 0x19;
+    pub const RESPONSE_INFORMATION: u8 = 0x1A;
+    pub const RECEIVE_MAXIMUM: u8 = 0x21;
+    pub const MAXIMUM_QOS: u8 = 0x24;
+    pub const RETAIN_AVAILABLE: u8 = 0x25;
+    pub const USER_PROPERTY: u8 = 0x26;
+    pub const MAXIMUM_PACKET_SIZE: u8 = 0x27;
+    pub const SUBSCRIPTION_IDENTIFIERS_AVAILABLE: u8 = 0x29;
+}
+
+/// Properties as they are written: identifiers with their values.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Properties(Vec<(u8, Vec<u8>)>);
+
+impl Properties {
+    pub fn none() -> Self {
+        Self::default()
+    }
+
+    pub fn text(mut self, id: u8, text: &str) -> Self {
+        self.0.push((id, string(text)));
+        self
+    }
+
+    pub fn number(mut self, id: u8, value: u32) -> Self {
+        let bytes = value.to_be_bytes();
+        self.0.push((id, bytes[4 - width(id)..].to_vec()));
+        self
+    }
+
+    pub fn find(&self, id: u8) -> Option<&[u8]> {
+        self.0.iter().find(|(found, _)| *found == id).map(|(_, value)| &value[..])
+    }
+
+    /// The value of a string or of binary data, as text.
+    pub fn find_text(&self, id: u8) -> Option<String> {
+        self.find(id).map(|value| String::from_utf8(value[2..].to_vec()).expect("UTF-8"))
+    }
+
+    pub fn find_number(&self, id: u8) -> Option<u32> {
+        let value = self.find(id)?;
+        Some(value.iter().fold(0, |number, byte| number << 8 | u32::from(*byte)))
+    }
+
+    /// The value of a user property.
+    pub fn user(&self, name: &str) -> Option<String> {
+        let pairs = self.0.iter().filter(|(id, _)| *id == property::USER_PROPERTY);
+        pairs.map(|(_, value)| Reader(value).string_pair()).find(|(n, _)| n == name).map(|p| p.1)
+    }
+
+    fn write(&self, to: &mut Vec<u8>) {
+        let all: Vec<u8> =
+            self.0.iter().flat_map(|(id, value)| [&[*id], &value[..]].concat()).collect();
+        variable(all.len(), to);
+        to.extend(all);
+    }
+}
+
+/// Bytes of a property that is a number.
+fn width(id: u8) -> usize {
+    match id {
+        property::MESSAGE_EXPIRY | property::SESSION_EXPIRY | property::MAXIMUM_PACKET_SIZE => 4,
+        0x13 | property::RECEIVE_MAXIMUM | 0x22 | 0x23 => 2,
+        _ => 1,
+    }
+}
+
+pub fn string(text: &str) -> Vec<u8> {
+    let length = u16::try_from(text.len()).expect("at most 65,535 bytes");
+    [&length.to_be_bytes(), text.as_bytes()].concat()
+}
+
+fn variable(mut length: usize, to: &mut Vec<u8>) {
+    loop {
+        let low = (length & 0x7F) as u8;
+        length >>= 7;
+        to.push(if length > 0 { low | 0x80 } else { low });
+        if length == 0 {
+            return;
+        }
+    }
+}
+
+/// A packet: its first byte, and everything after Remaining Length.
+pub fn packet(first: u8, body: &[u8]) -> Vec<u8> {
+    let mut packet = vec![first];
+    variable(body.len(), &mut packet);
+    packet.extend(body);
+    packet
+}
+
+struct Reader<'a>(&'a [u8]);
+
+impl Reader<'_> {
+    fn take(&mut self, count: usize) -> Vec<u8> {
+        let (head, tail) = self.0.split_at(count);
+        self.0 = tail;
+        head.to_vec()
+    }
+
+    fn byte(&mut self) -> u8 {
+        self.take(1)[0]
+    }
+
+    fn two(&mut self) -> u16 {
+        u16::from_be_bytes(self.take(2).try_into().expect("two bytes"))
+    }
+
+    fn string(&mut self) -> String {
+        let length = self.two().into();
+        String::from_utf8(self.take(length)).expect("UTF-8")
+    }
+
+    fn string_pair(&mut self) -> (String, String) {
+        (self.string(), self.string())
+    }
+
+    fn properties(&mut self) -> Properties {
+        let (mut length, mut shift) = (0_usize, 0);
+        loop {
+            let byte = self.byte();
+            length |= usize::from(byte & 0x7F) << shift;
+            shift += 7;
+            if byte & 0x80 == 0 {
+                break;
+            }
+        }
+        let all = self.take(length);
+        let mut reader = Reader(&all);
+        let mut properties = Vec::new();
+        while !reader.0.is_empty() {
+            let id = reader.byte();
+            let length = match id {
+                0x26 => {
+                    let mut ahead = Reader(reader.0);
+                    let (name, value) = ahead.string_pair();
+                    4 + name.len() + value.len()
+                }
+                0x03 | 0x08 | 0x09 | 0x12 | 0x15 | 0x16 | 0x1A | 0x1C | 0x1F => {
+                    2 + usize::from(Reader(reader.0).two())
+                }
+                _ => width(id),
+            };
+            properties.push((id, reader.take(length)));
+        }
+        Properties(properties)
+    }
+}
+
+/// What a server sends.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Packet {
+    ConnAck { session_present: bool, reason: u8, properties: Properties },
+    Publish(Publish),
+    PubAck { id: u16, reason: u8 },
+    SubAck { reasons: Vec<u8> },
+    UnsubAck { reasons: Vec<u8> },
+    PingResp,
+    Disconnect { reason: u8 },
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Publish {
+    pub topic: String,
+    pub payload: Vec<u8>,
+    pub qos: u8,
+    pub retain: bool,
+    pub dup: bool,
+    pub id: u16,
+    pub properties: Properties,
+}
+
+/// What a CONNECT says.
+#[derive(Debug, Clone)]
+pub struct Connect {
+    pub version: u8,
+    pub client_id: String,
+    pub keep_alive: u16,
+    pub credentials: Option<(String, String)>,
+    /// Topic, payload, QoS and retain.
+    pub will: Option<(String, String, u8, bool)>,
+    pub properties: Properties,
+}
+
+impl Connect {
+    /// MQTT 5, a clean start, no keep-alive.
+    pub fn new(client_id: &str) -> Self {
+        Self {
+            version: 5,
+            client_id: client_id.to_owned(),
+            keep_alive: 0,
+            credentials: None,
+            will: None,
+            properties: Properties::none(),
+        }
+    }
+
+    pub fn version(self, version: u8) -> Self {
+        Self { version, ..self }
+    }
+
+    pub fn keep_alive(self, keep_alive: u16) -> Self {
+        Self { keep_alive, ..self }
+    }
+
+    pub fn credentials(self, user: &str, password: &str) -> Self {
+        Self { credentials: Some((user.to_owned(), password.to_owned())), ..self }
+    }
+
+    pub fn will(self, topic: &str, payload: &str, qos: u8, retain: bool) -> Self {
+        Self { will: Some((topic.to_owned(), payload.to_owned(), qos, retain)), ..self }
+    }
+
+    pub fn properties(self, properties: Properties) -> Self {
+        Self { properties, ..self }
+    }
+
+    pub fn bytes(&self) -> Vec<u8> {
+        let mut flags = 0b0000_0010;
+        let mut body = [&string("MQTT")[..], &[self.version]].concat();
+        if let Some((_, _, qos, retain)) = &self.will {
+            flags |= 0b100 | qos << 3 | u8::from(*retain) << 5;
+        }
+        if self.credentials.is_some() {
+            flags |= 0b1100_0000;
+        }
+        body.push(flags);
+        body.extend(self.keep_alive.to_be_bytes());
+        if self.version == 5 {
+            self.properties.write(&mut body);
+        }
+        body.extend(string(&self.client_id));
+        if let Some((topic, payload, ..)) = &self.will {
+            if self.version == 5 {
+                body.push(0);
+            }
+            body.extend(string(topic));
+            body.extend(string(payload));
+        }
+        for text in self.credentials.iter().flat_map(|(user, password)| [user, password]) {
+            body.extend(string(text));
+        }
+        packet(0x10, &body)
+    }
+}
+
+/// A connection.
+#[derive(Debug)]
+pub struct Raw {
+    stream: TcpStream,
+    version: u8,
+    last_id: u16,
+}
+
+impl Raw {
+    /// A TCP connection on which nothing was sent.
+    pub async fn open(address: SocketAddr) -> Self {
+        let stream = TcpStream::connect(address).await.expect("the server listens");
+        stream.set_nodelay(true).expect("an option that TCP has");
+        Self { stream, version: 5, last_id: 0 }
+    }
+
+    /// Sends CONNECT; returns the answer as well.
+    pub async fn try_connect(address: SocketAddr, connect: &Connect) -> (Self, Packet) {
+        let mut raw = Self::open(address).await;
+        raw.version = connect.version;
+        raw.send(&connect.bytes()).await;
+        let answer = raw.read().await.expect("a CONNACK");
+        (raw, answer)
+    }
+
+    /// Connects, and is accepted.
+    pub async fn connect(address: SocketAddr, connect: &Connect) -> Self {
+        let (raw, answer) = Self::try_connect(address, connect).await;
+        assert!(matches!(answer, Packet::ConnAck { reason: 0, .. }), "{answer:?}");
+        raw
+    }
+
+    pub async fn send(&mut self, bytes: &[u8]) {
+        let sent = tokio::time::timeout(LIMIT, self.stream.write_all(bytes)).await;
+        // A server that has closed the connection is found when its last words are read.
+        let _ = sent.expect("the server reads");
+    }
+
+    pub async fn subscribe(&mut self, filter: &str, options: u8) -> u8 {
+        self.send_subscribe(filter, options).await;
+        match self.read().await {
+            Some(Packet::SubAck { reasons }) => reasons[0],
+            other => panic!("no SUBACK but {other:?}"),
+        }
+    }
+
+    pub async fn send_subscribe(&mut self, filter: &str, options: u8) {
+        let mut body = self.next_id().to_be_bytes().to_vec();
+        if self.version == 5 {
+            body.push(0);
+        }
+        body.extend(string(filter));
+        body.push(options);
+        self.send(&packet(0x82, &body)).await;
+    }
+
+    pub async fn unsubscribe(&mut self, filter: &str) -> u8 {
+        let mut body = self.next_id().to_be_bytes().to_vec();
+        if self.version == 5 {
+            body.push(0);
+        }
+        body.extend(string(filter));
+        self.send(&packet(0xA2, &body)).await;
+        match self.read().await {
+            Some(Packet::UnsubAck { reasons }) => reasons.first().copied().unwrap_or(0),
+            other => panic!("no UNSUBACK but {other:?}"),
+        }
+    }
+
+    /// `first`: the packet's type and flags, 0x30 for a plain one at QoS 0, 0x32 at QoS 1.
+    pub async fn publish(
+        &mut self,
+        first: u8,
+        topic: &str,
+        payload: &[u8],
+        properties: &Properties,
+    ) -> u16 {
+        let id = self.next_id();
+        let mut body = string(topic);
+        if first & 0b0110 != 0 {
+            body.extend(id.to_be_bytes());
+        }
+        if self.version == 5 {
+            properties.write(&mut body);
+        }
+        body.extend(payload);
+        self.send(&packet(first, &body)).await;
+        id
+    }
+
+    /// Publishes at QoS 1 and returns the reason code of PUBACK.
+    pub async fn ask(&mut self, topic: &str, payload: &[u8], properties: &Properties) -> u8 {
+        let sent = self.publish(0x32, topic, payload, properties).await;
+        match self.read().await {
+            Some(Packet::PubAck { id, reason }) if id == sent => reason,
+            other => panic!("no PUBACK but {other:?}"),
+        }
+    }
+
+    pub async fn acknowledge(&mut self, id: u16) {
+        self.send(&packet(0x40, &id.to_be_bytes())).await;
+    }
+
+    pub async fn ping(&mut self) {
+        self.send(&[0xC0, 0]).await;
+    }
+
+    /// Says good-bye.
+    pub async fn disconnect(&mut self) {
+        self.send(&[0xE0, 0]).await;
+    }
+
+    /// The next message, acknowledged when it came at QoS 1.
+    pub async fn message(&mut self) -> Publish {
+        match self.read().await {
+            Some(Packet::Publish(publish)) => {
+                if publish.qos == 1 {
+                    self.acknowledge(publish.id).await;
+                }
+                publish
+            }
+            other => panic!("no PUBLISH but {other:?}"),
+        }
+    }
+
+    /// The next packet; `None`: the server has closed the connection.
+    pub async fn read(&mut self) -> Option<Packet> {
+        tokio::time::timeout(LIMIT, self.read_packet()).await.expect("something comes, or the end")
+    }
+
+    async fn read_packet(&mut self) -> Option<Packet> {
+        let first = self.stream.read_u8().await.ok()?;
+        let (mut length, mut shift) = (0_usize, 0);
+        loop {
+            let byte = self.stream.read_u8().await.ok()?;
+            length |= usize::from(byte & 0x7F) << shift;
+            shift += 7;
+            if byte & 0x80 == 0 {
+                break;
+            }
+        }
+        let mut body = vec![0; length];
+        self.stream.read_exact(&mut body).await.ok()?;
+        Some(self.parse(first, &body))
+    }
+
+    fn parse(&self, first: u8, body: &[u8]) -> Packet {
+        let mut reader = Reader(body);
+        let five = self.version == 5;
+        match first >> 4 {
+            2 => Packet::ConnAck {
+                session_present: reader.byte() & 1 == 1,
+                reason: reader.byte(),
+                properties: if five { reader.properties() } else { Properties::none() },
+            },
+            3 => {
+                let qos = first >> 1 & 3;
+                let topic = reader.string();
+                let id = if qos > 0 { reader.two() } else { 0 };
+                let properties = if five { reader.properties() } else { Properties::none() };
+                let (retain, dup) = (first & 1 == 1, first & 8 == 8);
+                let payload = reader.0.to_vec();
+                Packet::Publish(Publish { topic, payload, qos, retain, dup, id, properties })
+            }
+            4 => {
+                let id = reader.two();
+                Packet::PubAck { id, reason: reader.0.first().copied().unwrap_or(0) }
+            }
+            kind @ (9 | 11) => {
+                reader.two();
+                if five {
+                    reader.properties();
+                }
+                let reasons = reader.0.to_vec();
+                if kind == 9 { Packet::SubAck { reasons } } else { Packet::UnsubAck { reasons } }
+            }
+            13 => Packet::PingResp,
+            14 => Packet::Disconnect { reason: reader.0.first().copied().unwrap_or(0) },
+            other => panic!("a server does not send packets of type {other}"),
+        }
+    }
+
+    fn next_id(&mut self) -> u16 {
+        self.last_id += 1;
+        self.last_id
+    }
+}
