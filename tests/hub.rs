@@ -1,30 +1,37 @@
-//! The embedded hub.
+//! The embedded hub, seen by clients that do exactly what the tests tell them.
+#![cfg(feature = "ntex")]
 
+#[path = "hub/connecting.rs"]
+mod connecting;
+#[path = "hub/forwarding.rs"]
+mod forwarding;
+#[path = "hub/limits.rs"]
+mod limits;
+#[path = "support/raw.rs"]
+mod raw;
+#[path = "hub/sessions.rs"]
+mod sessions;
+
+use std::future::Future;
+use std::net::SocketAddr;
 use std::time::Duration;
 
-use tower::{Service, ServiceExt};
-use tower_mqtt::responder::extract::Path;
-use tower_mqtt::{Client, Hub, Request, RequestError, Requester, Responder, Router};
+use tower_mqtt::Hub;
 
-#[tokio::test]
-async fn a_remote_requester_asks_a_responder_in_the_hub() {
-    for workers in [1, 2] {
-        let hub = Hub::builder().bind("127.0.0.1:0").workers(workers).start().await.unwrap();
-        let router = Router::new()
-            .route("greet/{name}", async |Path(name): Path<String>| format!("hi {name}"));
-        let responder = Responder::builder(hub.link("kitchen")).serve(router).await.unwrap();
-        let link = Client::connect(&format!("mqtt://{}", hub.local_addr().unwrap())).await.unwrap();
-        let mut requester = Requester::builder(link).build().await.unwrap();
-        for _ in 0..100 {
-            let request = Request::new("greet/anna", "").unwrap();
-            let response = requester.ready().await.unwrap().call(request).await;
-            assert_eq!(response.unwrap().payload(), "hi anna");
-        }
-        let nobody = Request::new("nobody", "").unwrap();
-        let error = requester.ready().await.unwrap().call(nobody).await.unwrap_err();
-        assert_eq!(error, RequestError::NoResponder);
-        assert_eq!(requester.stats().in_flight, 0);
-        responder.shutdown(Duration::from_secs(1)).await;
-        hub.shutdown(Duration::from_secs(1)).await;
-    }
+use self::raw::{Connect, Raw};
+
+/// Nothing here may take longer.
+async fn soon<T>(future: impl Future<Output = T>) -> T {
+    tokio::time::timeout(Duration::from_secs(20), future).await.expect("it happens soon")
+}
+
+async fn hub(workers: usize) -> (Hub, SocketAddr) {
+    let hub = Hub::builder().bind("127.0.0.1:0").workers(workers).start().await.expect("started");
+    let address = hub.local_addr().expect("bound");
+    (hub, address)
+}
+
+/// An MQTT 5 client without special wishes.
+async fn client(address: SocketAddr, client_id: &str) -> Raw {
+    Raw::connect(address, &Connect::new(client_id)).await
 }

@@ -33,6 +33,7 @@ impl Worker {
         let table = if access::is_private(topic) { &self.private } else { &self.routes };
         let routed =
             table.borrow().route_with(topic, from, &mut deliveries, |key| self.has_room(key));
+        counters.overflowed.add(routed.matched - routed.delivered);
         let reason = if routed.matched == 0 {
             counters.unmatched.increment();
             ReasonCode::NO_MATCHING_SUBSCRIBERS
@@ -58,10 +59,7 @@ impl Worker {
 
     /// Gives the message back when no queue took it.
     fn deliver_all(&self, deliveries: &mut Deliveries, message: Message) -> Result<(), Message> {
-        let Some(last) = deliveries.pop() else {
-            self.shared.counters.overflowed.increment();
-            return Err(message);
-        };
+        let Some(last) = deliveries.pop() else { return Err(message) };
         let mut taken = false;
         for delivery in deliveries.drain(..) {
             taken |= self.pass(delivery.client, delivery.qos, message.clone()).is_ok();

@@ -184,7 +184,11 @@ pub(super) struct Counter(AtomicU64);
 
 impl Counter {
     pub(super) fn increment(&self) {
-        self.0.fetch_add(1, Ordering::Relaxed);
+        self.add(1);
+    }
+
+    pub(super) fn add(&self, count: usize) {
+        self.0.fetch_add(count as u64, Ordering::Relaxed);
     }
 
     fn get(&self) -> u64 {

@@ -79,13 +79,19 @@ impl Workers {
         let shared = Arc::new(Shared::new(limits, authenticate, authorize, mailboxes));
         let mut workers = Self { shared: Arc::clone(&shared), threads: Vec::new() };
         let mut listeners = Some(listeners);
+        let mut starting = Vec::new();
         for (index, inbox) in inboxes.into_iter().enumerate() {
             let shared = Arc::clone(&shared);
             let listeners = listeners.take().unwrap_or_default();
+            let (ready, is_ready) = oneshot::channel();
             let thread = Thread::start(&format!("mqtt-hub-{index}"), move || {
-                run(index, shared, inbox, listeners)
+                run(index, shared, inbox, listeners, ready)
             });
             workers.threads.push(thread?);
+            starting.push(is_ready);
+        }
+        for is_ready in starting {
+            is_ready.await.map_err(|_| io::Error::other("it panicked"))?;
         }
         Ok((shared, workers))
     }
@@ -125,6 +131,7 @@ async fn run(
     shared: Arc<Shared>,
     inbox: MailboxReceiver,
     listeners: Vec<TcpListener>,
+    ready: oneshot::Sender<()>,
 ) {
     let worker = Rc::new(Worker {
         index,
@@ -142,6 +149,7 @@ async fn run(
     for listener in listeners {
         ntex::rt::spawn(listener::accept(listener, Arc::clone(&shared)));
     }
+    let _ = ready.send(());
     let (mut orders, mut messages) = inbox;
     let mut batch = Vec::with_capacity(TURN);
     loop {

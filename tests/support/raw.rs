@@ -12,60 +12,60 @@ use tokio::net::TcpStream;
 const LIMIT: Duration = Duration::from_secs(20);
 
 /// Identifiers of properties (MQTT 5 §2.2.2.2).
-pub mod property {
-    pub const MESSAGE_EXPIRY: u8 = 0x02;
-    pub const CONTENT_TYPE: u8 = 0x03;
-    pub const RESPONSE_TOPIC: u8 = 0x08;
-    pub const CORRELATION_DATA: u8 = 0x09;
-    pub const SESSION_EXPIRY: u8 = 0x11;
-    pub const ASSIGNED_CLIENT_ID: u8 = 0x12;
-    pub const AUTH_METHOD: u8 = 0x15;
-    pub const REQUEST_RESPONSE_INFORMATION: u8 = 0x19;
-    pub const RESPONSE_INFORMATION: u8 = 0x1A;
-    pub const RECEIVE_MAXIMUM: u8 = 0x21;
-    pub const MAXIMUM_QOS: u8 = 0x24;
-    pub const RETAIN_AVAILABLE: u8 = 0x25;
-    pub const USER_PROPERTY: u8 = 0x26;
-    pub const MAXIMUM_PACKET_SIZE: u8 = 0x27;
-    pub const SUBSCRIPTION_IDENTIFIERS_AVAILABLE: u8 = 0x29;
+pub(crate) mod property {
+    pub(crate) const MESSAGE_EXPIRY: u8 = 0x02;
+    pub(crate) const CONTENT_TYPE: u8 = 0x03;
+    pub(crate) const RESPONSE_TOPIC: u8 = 0x08;
+    pub(crate) const CORRELATION_DATA: u8 = 0x09;
+    pub(crate) const SESSION_EXPIRY: u8 = 0x11;
+    pub(crate) const ASSIGNED_CLIENT_ID: u8 = 0x12;
+    pub(crate) const AUTH_METHOD: u8 = 0x15;
+    pub(crate) const REQUEST_RESPONSE_INFORMATION: u8 = 0x19;
+    pub(crate) const RESPONSE_INFORMATION: u8 = 0x1A;
+    pub(crate) const RECEIVE_MAXIMUM: u8 = 0x21;
+    pub(crate) const MAXIMUM_QOS: u8 = 0x24;
+    pub(crate) const RETAIN_AVAILABLE: u8 = 0x25;
+    pub(crate) const USER_PROPERTY: u8 = 0x26;
+    pub(crate) const MAXIMUM_PACKET_SIZE: u8 = 0x27;
+    pub(crate) const SUBSCRIPTION_IDENTIFIERS_AVAILABLE: u8 = 0x29;
 }
 
 /// Properties as they are written: identifiers with their values.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Properties(Vec<(u8, Vec<u8>)>);
+pub(crate) struct Properties(Vec<(u8, Vec<u8>)>);
 
 impl Properties {
-    pub fn none() -> Self {
+    pub(crate) fn none() -> Self {
         Self::default()
     }
 
-    pub fn text(mut self, id: u8, text: &str) -> Self {
+    pub(crate) fn text(mut self, id: u8, text: &str) -> Self {
         self.0.push((id, string(text)));
         self
     }
 
-    pub fn number(mut self, id: u8, value: u32) -> Self {
+    pub(crate) fn number(mut self, id: u8, value: u32) -> Self {
         let bytes = value.to_be_bytes();
         self.0.push((id, bytes[4 - width(id)..].to_vec()));
         self
     }
 
-    pub fn find(&self, id: u8) -> Option<&[u8]> {
+    pub(crate) fn find(&self, id: u8) -> Option<&[u8]> {
         self.0.iter().find(|(found, _)| *found == id).map(|(_, value)| &value[..])
     }
 
     /// The value of a string or of binary data, as text.
-    pub fn find_text(&self, id: u8) -> Option<String> {
+    pub(crate) fn find_text(&self, id: u8) -> Option<String> {
         self.find(id).map(|value| String::from_utf8(value[2..].to_vec()).expect("UTF-8"))
     }
 
-    pub fn find_number(&self, id: u8) -> Option<u32> {
+    pub(crate) fn find_number(&self, id: u8) -> Option<u32> {
         let value = self.find(id)?;
         Some(value.iter().fold(0, |number, byte| number << 8 | u32::from(*byte)))
     }
 
     /// The value of a user property.
-    pub fn user(&self, name: &str) -> Option<String> {
+    pub(crate) fn user(&self, name: &str) -> Option<String> {
         let pairs = self.0.iter().filter(|(id, _)| *id == property::USER_PROPERTY);
         pairs.map(|(_, value)| Reader(value).string_pair()).find(|(n, _)| n == name).map(|p| p.1)
     }
@@ -87,7 +87,7 @@ fn width(id: u8) -> usize {
     }
 }
 
-pub fn string(text: &str) -> Vec<u8> {
+pub(crate) fn string(text: &str) -> Vec<u8> {
     let length = u16::try_from(text.len()).expect("at most 65,535 bytes");
     [&length.to_be_bytes(), text.as_bytes()].concat()
 }
@@ -104,7 +104,7 @@ fn variable(mut length: usize, to: &mut Vec<u8>) {
 }
 
 /// A packet: its first byte, and everything after Remaining Length.
-pub fn packet(first: u8, body: &[u8]) -> Vec<u8> {
+pub(crate) fn packet(first: u8, body: &[u8]) -> Vec<u8> {
     let mut packet = vec![first];
     variable(body.len(), &mut packet);
     packet.extend(body);
@@ -171,7 +171,7 @@ impl Reader<'_> {
 
 /// What a server sends.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Packet {
+pub(crate) enum Packet {
     ConnAck { session_present: bool, reason: u8, properties: Properties },
     Publish(Publish),
     PubAck { id: u16, reason: u8 },
@@ -182,31 +182,31 @@ pub enum Packet {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Publish {
-    pub topic: String,
-    pub payload: Vec<u8>,
-    pub qos: u8,
-    pub retain: bool,
-    pub dup: bool,
-    pub id: u16,
-    pub properties: Properties,
+pub(crate) struct Publish {
+    pub(crate) topic: String,
+    pub(crate) payload: Vec<u8>,
+    pub(crate) qos: u8,
+    pub(crate) retain: bool,
+    pub(crate) dup: bool,
+    pub(crate) id: u16,
+    pub(crate) properties: Properties,
 }
 
 /// What a CONNECT says.
 #[derive(Debug, Clone)]
-pub struct Connect {
-    pub version: u8,
-    pub client_id: String,
-    pub keep_alive: u16,
-    pub credentials: Option<(String, String)>,
+pub(crate) struct Connect {
+    pub(crate) version: u8,
+    pub(crate) client_id: String,
+    pub(crate) keep_alive: u16,
+    pub(crate) credentials: Option<(String, String)>,
     /// Topic, payload, QoS and retain.
-    pub will: Option<(String, String, u8, bool)>,
-    pub properties: Properties,
+    pub(crate) will: Option<(String, String, u8, bool)>,
+    pub(crate) properties: Properties,
 }
 
 impl Connect {
     /// MQTT 5, a clean start, no keep-alive.
-    pub fn new(client_id: &str) -> Self {
+    pub(crate) fn new(client_id: &str) -> Self {
         Self {
             version: 5,
             client_id: client_id.to_owned(),
@@ -217,27 +217,27 @@ impl Connect {
         }
     }
 
-    pub fn version(self, version: u8) -> Self {
+    pub(crate) fn version(self, version: u8) -> Self {
         Self { version, ..self }
     }
 
-    pub fn keep_alive(self, keep_alive: u16) -> Self {
+    pub(crate) fn keep_alive(self, keep_alive: u16) -> Self {
         Self { keep_alive, ..self }
     }
 
-    pub fn credentials(self, user: &str, password: &str) -> Self {
+    pub(crate) fn credentials(self, user: &str, password: &str) -> Self {
         Self { credentials: Some((user.to_owned(), password.to_owned())), ..self }
     }
 
-    pub fn will(self, topic: &str, payload: &str, qos: u8, retain: bool) -> Self {
+    pub(crate) fn will(self, topic: &str, payload: &str, qos: u8, retain: bool) -> Self {
         Self { will: Some((topic.to_owned(), payload.to_owned(), qos, retain)), ..self }
     }
 
-    pub fn properties(self, properties: Properties) -> Self {
+    pub(crate) fn properties(self, properties: Properties) -> Self {
         Self { properties, ..self }
     }
 
-    pub fn bytes(&self) -> Vec<u8> {
+    pub(crate) fn bytes(&self) -> Vec<u8> {
         let mut flags = 0b0000_0010;
         let mut body = [&string("MQTT")[..], &[self.version]].concat();
         if let Some((_, _, qos, retain)) = &self.will {
@@ -268,7 +268,7 @@ impl Connect {
 
 /// A connection.
 #[derive(Debug)]
-pub struct Raw {
+pub(crate) struct Raw {
     stream: TcpStream,
     version: u8,
     last_id: u16,
@@ -276,14 +276,14 @@ pub struct Raw {
 
 impl Raw {
     /// A TCP connection on which nothing was sent.
-    pub async fn open(address: SocketAddr) -> Self {
+    pub(crate) async fn open(address: SocketAddr) -> Self {
         let stream = TcpStream::connect(address).await.expect("the server listens");
         stream.set_nodelay(true).expect("an option that TCP has");
         Self { stream, version: 5, last_id: 0 }
     }
 
     /// Sends CONNECT; returns the answer as well.
-    pub async fn try_connect(address: SocketAddr, connect: &Connect) -> (Self, Packet) {
+    pub(crate) async fn try_connect(address: SocketAddr, connect: &Connect) -> (Self, Packet) {
         let mut raw = Self::open(address).await;
         raw.version = connect.version;
         raw.send(&connect.bytes()).await;
@@ -292,19 +292,19 @@ impl Raw {
     }
 
     /// Connects, and is accepted.
-    pub async fn connect(address: SocketAddr, connect: &Connect) -> Self {
+    pub(crate) async fn connect(address: SocketAddr, connect: &Connect) -> Self {
         let (raw, answer) = Self::try_connect(address, connect).await;
         assert!(matches!(answer, Packet::ConnAck { reason: 0, .. }), "{answer:?}");
         raw
     }
 
-    pub async fn send(&mut self, bytes: &[u8]) {
+    pub(crate) async fn send(&mut self, bytes: &[u8]) {
         let sent = tokio::time::timeout(LIMIT, self.stream.write_all(bytes)).await;
         // A server that has closed the connection is found when its last words are read.
         let _ = sent.expect("the server reads");
     }
 
-    pub async fn subscribe(&mut self, filter: &str, options: u8) -> u8 {
+    pub(crate) async fn subscribe(&mut self, filter: &str, options: u8) -> u8 {
         self.send_subscribe(filter, options).await;
         match self.read().await {
             Some(Packet::SubAck { reasons }) => reasons[0],
@@ -312,7 +312,7 @@ impl Raw {
         }
     }
 
-    pub async fn send_subscribe(&mut self, filter: &str, options: u8) {
+    pub(crate) async fn send_subscribe(&mut self, filter: &str, options: u8) {
         let mut body = self.next_id().to_be_bytes().to_vec();
         if self.version == 5 {
             body.push(0);
@@ -322,7 +322,7 @@ impl Raw {
         self.send(&packet(0x82, &body)).await;
     }
 
-    pub async fn unsubscribe(&mut self, filter: &str) -> u8 {
+    pub(crate) async fn unsubscribe(&mut self, filter: &str) -> u8 {
         let mut body = self.next_id().to_be_bytes().to_vec();
         if self.version == 5 {
             body.push(0);
@@ -336,7 +336,7 @@ impl Raw {
     }
 
     /// `first`: the packet's type and flags, 0x30 for a plain one at QoS 0, 0x32 at QoS 1.
-    pub async fn publish(
+    pub(crate) async fn publish(
         &mut self,
         first: u8,
         topic: &str,
@@ -357,7 +357,7 @@ impl Raw {
     }
 
     /// Publishes at QoS 1 and returns the reason code of PUBACK.
-    pub async fn ask(&mut self, topic: &str, payload: &[u8], properties: &Properties) -> u8 {
+    pub(crate) async fn ask(&mut self, topic: &str, payload: &[u8], properties: &Properties) -> u8 {
         let sent = self.publish(0x32, topic, payload, properties).await;
         match self.read().await {
             Some(Packet::PubAck { id, reason }) if id == sent => reason,
@@ -365,21 +365,21 @@ impl Raw {
         }
     }
 
-    pub async fn acknowledge(&mut self, id: u16) {
+    pub(crate) async fn acknowledge(&mut self, id: u16) {
         self.send(&packet(0x40, &id.to_be_bytes())).await;
     }
 
-    pub async fn ping(&mut self) {
+    pub(crate) async fn ping(&mut self) {
         self.send(&[0xC0, 0]).await;
     }
 
     /// Says good-bye.
-    pub async fn disconnect(&mut self) {
+    pub(crate) async fn disconnect(&mut self) {
         self.send(&[0xE0, 0]).await;
     }
 
     /// The next message, acknowledged when it came at QoS 1.
-    pub async fn message(&mut self) -> Publish {
+    pub(crate) async fn message(&mut self) -> Publish {
         match self.read().await {
             Some(Packet::Publish(publish)) => {
                 if publish.qos == 1 {
@@ -392,7 +392,7 @@ impl Raw {
     }
 
     /// The next packet; `None`: the server has closed the connection.
-    pub async fn read(&mut self) -> Option<Packet> {
+    pub(crate) async fn read(&mut self) -> Option<Packet> {
         tokio::time::timeout(LIMIT, self.read_packet()).await.expect("something comes, or the end")
     }
 

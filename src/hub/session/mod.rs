@@ -15,6 +15,7 @@ use ntex::service::{Pipeline, Service, ServiceFactory, boxed};
 use ntex::time::Seconds;
 use ntex_mqtt::control::Control;
 use ntex_mqtt::{MqttServer, MqttServiceConfig, QoS};
+use tokio::sync::Mutex;
 use ulid::Ulid;
 
 use super::client::Client;
@@ -47,6 +48,15 @@ impl TryFrom<SessionError> for ntex_mqtt::v5::PublishAck {
 pub(super) struct Seat {
     worker: Rc<Worker>,
     client: Rc<Client>,
+    /// Held by the message that is being read: one whose payload has not arrived completely must
+    /// not be overtaken by the next [MQTT-4.6.0-6].
+    turn: Mutex<()>,
+}
+
+impl Seat {
+    fn new(worker: &Rc<Worker>, client: Rc<Client>) -> Rc<Self> {
+        Rc::new(Self { worker: Rc::clone(worker), client, turn: Mutex::new(()) })
+    }
 }
 
 impl Drop for Seat {
@@ -121,7 +131,7 @@ fn config(shared: &Shared) -> SharedCfg {
     let mqtt = MqttServiceConfig::new()
         .set_max_qos(QoS::AtLeastOnce)
         .set_max_size(limits.packet.max(1))
-        // Payloads come whole: a message in pieces would be overtaken by the next one.
+        // No payload comes in more than two pieces, so that it need not be put together.
         .set_min_chunk_size(limits.packet.max(1))
         .set_max_receive(limits.receive_maximum.max(1))
         .set_max_send(u16::MAX)

@@ -76,7 +76,7 @@ pub(super) async fn shake(
         Err(reason) => return Ok(refuse(handshake, reason)),
     };
     unblock_on_ack(worker, &client, &handshake);
-    let ack = handshake.ack(Rc::new(Seat { worker: Rc::clone(worker), client }), false);
+    let ack = handshake.ack(Seat::new(worker, client), false);
     Ok(if forever { ack.idle_timeout(Seconds::ZERO) } else { ack })
 }
 
@@ -145,6 +145,7 @@ async fn subscribe_all(session: &V3, mut subscribe: control::Subscribe) -> Proto
 }
 
 pub(super) async fn publish(session: &V3, publish: Publish) -> Result<(), SessionError> {
+    let _turn = session.turn.lock().await;
     let payload = publish.read_all().await.map_err(|_| SessionError)?;
     // A refusal cannot be said [MQTT-3.3.5-2]: the message is dropped, and the hub counts it.
     if let Ok(message) = convert::from_v3(publish.publish_topic(), publish.qos(), payload) {

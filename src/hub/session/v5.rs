@@ -87,7 +87,7 @@ pub(super) async fn shake(
     };
     unblock_on_ack(worker, &client, &handshake);
     let response_info = wants_response_info.then(|| client.response_base.as_str().to_owned());
-    let seat = Rc::new(Seat { worker: Rc::clone(worker), client });
+    let seat = Seat::new(worker, client);
     let ack = handshake.ack(seat).with(|ack| {
         ack.retain_available = false;
         ack.subscription_identifiers_available = false;
@@ -139,7 +139,15 @@ pub(super) async fn protocol(
     message: ProtocolMessage,
 ) -> Result<ProtocolMessageAck, SessionError> {
     Ok(match message {
-        ProtocolMessage::Subscribe(subscribe) => subscribe_all(session, subscribe).await,
+        ProtocolMessage::Subscribe(subscribe) => {
+            let filters = &subscribe.packet().topic_filters;
+            if filters.iter().any(|(filter, options)| options.no_local && is_shared(filter)) {
+                // [MQTT-3.8.3-4]
+                session.client.close(ReasonCode::PROTOCOL_ERROR);
+                return Err(SessionError);
+            }
+            subscribe_all(session, subscribe).await
+        }
         ProtocolMessage::Unsubscribe(mut unsubscribe) => {
             for mut entry in &mut unsubscribe {
                 let reason = match TopicFilter::new(entry.topic().as_ref()) {
@@ -164,15 +172,15 @@ pub(super) async fn protocol(
     })
 }
 
+fn is_shared(filter: &str) -> bool {
+    TopicFilter::new(filter).is_ok_and(|filter| filter.share_name().is_some())
+}
+
 async fn subscribe_all(session: &V5, mut subscribe: control::Subscribe) -> ProtocolMessageAck {
     let wanted: Vec<_> = subscribe.packet().topic_filters.clone();
     let mut reasons = Vec::with_capacity(wanted.len());
     for (filter, options) in wanted {
         reasons.push(match TopicFilter::new(&*filter) {
-            // [MQTT-3.8.3-4]
-            Ok(filter) if options.no_local && filter.share_name().is_some() => {
-                ReasonCode::PROTOCOL_ERROR
-            }
             Ok(filter) => {
                 let subscription = Subscription {
                     filter,
@@ -200,6 +208,7 @@ pub(super) async fn publish(
         session.client.close(ReasonCode::RETAIN_NOT_SUPPORTED);
         return Err(SessionError);
     }
+    let _turn = session.turn.lock().await;
     let payload = publish.read_all().await.map_err(|_| SessionError)?;
     let reason = match message(std::mem::take(publish.packet_mut()), payload) {
         Ok(mut message) => {
