@@ -50,6 +50,18 @@ impl Properties {
         self
     }
 
+    /// With the value as [`find`](Self::find) gives it.
+    pub(crate) fn raw(mut self, id: u8, value: &[u8]) -> Self {
+        self.0.push((id, value.to_vec()));
+        self
+    }
+
+    /// A user property.
+    pub(crate) fn pair(mut self, name: &str, value: &str) -> Self {
+        self.0.push((property::USER_PROPERTY, [string(name), string(value)].concat()));
+        self
+    }
+
     pub(crate) fn find(&self, id: u8) -> Option<&[u8]> {
         self.0.iter().find(|(found, _)| *found == id).map(|(_, value)| &value[..])
     }
@@ -196,6 +208,7 @@ pub(crate) struct Publish {
 #[derive(Debug, Clone)]
 pub(crate) struct Connect {
     pub(crate) version: u8,
+    pub(crate) clean_start: bool,
     pub(crate) client_id: String,
     pub(crate) keep_alive: u16,
     pub(crate) credentials: Option<(String, String)>,
@@ -209,6 +222,7 @@ impl Connect {
     pub(crate) fn new(client_id: &str) -> Self {
         Self {
             version: 5,
+            clean_start: true,
             client_id: client_id.to_owned(),
             keep_alive: 0,
             credentials: None,
@@ -219,6 +233,11 @@ impl Connect {
 
     pub(crate) fn version(self, version: u8) -> Self {
         Self { version, ..self }
+    }
+
+    /// Goes on with the session that the server kept.
+    pub(crate) fn resume(self) -> Self {
+        Self { clean_start: false, ..self }
     }
 
     pub(crate) fn keep_alive(self, keep_alive: u16) -> Self {
@@ -238,7 +257,7 @@ impl Connect {
     }
 
     pub(crate) fn bytes(&self) -> Vec<u8> {
-        let mut flags = 0b0000_0010;
+        let mut flags = u8::from(self.clean_start) << 1;
         let mut body = [&string("MQTT")[..], &[self.version]].concat();
         if let Some((_, _, qos, retain)) = &self.will {
             flags |= 0b100 | qos << 3 | u8::from(*retain) << 5;

@@ -1,0 +1,201 @@
+//! What the tests run through.
+#![allow(dead_code, reason = "not every test that shares this file needs all of it")]
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use tower_mqtt::hub::Access;
+use tower_mqtt::link::{Client, ClientBuilder, Reconnect};
+use tower_mqtt::{Hub, Link};
+
+use crate::mosquitto::Mosquitto;
+
+/// Which broker, and where the responders are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kind {
+    Mosquitto,
+    /// With so many workers.
+    Hub(usize),
+    /// As before; responders are links of the hub's process.
+    InHub(usize),
+}
+
+/// Makes a test of each function, for each kind of broker.
+macro_rules! on_every_broker {
+    ($($name:ident),+ $(,)?) => {
+        on_every_broker! { @ through_mosquitto = Kind::Mosquitto, $($name),+ }
+        on_every_broker! { @ through_the_hub = Kind::Hub(1), $($name),+ }
+        on_every_broker! { @ through_a_hub_with_two_workers = Kind::Hub(2), $($name),+ }
+        on_every_broker! { @ in_the_hub = Kind::InHub(1), $($name),+ }
+        on_every_broker! { @ in_a_hub_with_two_workers = Kind::InHub(2), $($name),+ }
+    };
+    (@ $module:ident = $kind:expr, $($name:ident),+) => {
+        mod $module {
+            use crate::broker::Kind;
+
+            $(
+                #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+                async fn $name() {
+                    crate::soon(super::$name($kind)).await;
+                }
+            )+
+        }
+    };
+}
+
+/// What a broker does not allow.
+const FORBIDDEN: &str = "forbidden";
+
+/// The largest packet that a broker takes from a client.
+pub(crate) const PACKET_LIMIT: u32 = 1024 * 1024;
+
+enum Server {
+    Mosquitto(Mosquitto),
+    /// `None` while it is down.
+    Hub(Option<Hub>),
+}
+
+pub(crate) struct Broker {
+    server: Server,
+    kind: Kind,
+    address: SocketAddr,
+    /// Files that the broker reads.
+    files: Vec<PathBuf>,
+}
+
+impl Broker {
+    /// A broker that allows everything.
+    pub(crate) async fn start(kind: Kind) -> Self {
+        let server = match kind {
+            Kind::Mosquitto => {
+                let limit = format!("max_packet_size {PACKET_LIMIT}");
+                Server::Mosquitto(Mosquitto::start(&[&limit]).await)
+            }
+            Kind::Hub(_) | Kind::InHub(_) => {
+                Server::Hub(Some(start_hub(kind, "127.0.0.1:0").await))
+            }
+        };
+        Self::new(server, kind, Vec::new())
+    }
+
+    /// A broker at which nobody may publish or subscribe to `forbidden/…`, nor `no-answers` to its
+    /// response topic.
+    pub(crate) async fn with_access_control(kind: Kind) -> Self {
+        if kind != Kind::Mosquitto {
+            return Self::start(kind).await;
+        }
+        let rules = Mosquitto::file("security.json", RULES);
+        let plugin = format!("plugin {}", security_plugin().display());
+        let options = format!("plugin_opt_config_file {}", rules.display());
+        let server = Mosquitto::start(&[&plugin, &options]).await;
+        Self::new(Server::Mosquitto(server), kind, vec![rules])
+    }
+
+    fn new(server: Server, kind: Kind, files: Vec<PathBuf>) -> Self {
+        let address = match &server {
+            Server::Mosquitto(mosquitto) => SocketAddr::from(([127, 0, 0, 1], mosquitto.port())),
+            Server::Hub(hub) => hub.as_ref().and_then(Hub::local_addr).expect("bound"),
+        };
+        Self { server, kind, address, files }
+    }
+
+    pub(crate) fn kind(&self) -> Kind {
+        self.kind
+    }
+
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// A client that comes back quickly.
+    pub(crate) fn client(&self) -> ClientBuilder {
+        let quick = Reconnect { longest: Duration::from_millis(100), ..Reconnect::default() };
+        Client::builder(&format!("mqtt://{}", self.address)).reconnect(quick)
+    }
+
+    /// For a requester: always over TCP.
+    pub(crate) async fn link(&self) -> Link {
+        self.client().connect().await.expect("accepted")
+    }
+
+    /// For a responder.
+    pub(crate) async fn responder_link(&self, client_id: &str) -> Link {
+        match (&self.server, self.kind) {
+            (Server::Hub(Some(hub)), Kind::InHub(_)) => hub.link(client_id),
+            _ => self.client().client_id(client_id).connect().await.expect("accepted"),
+        }
+    }
+
+    /// Ends the broker at once, as a crash would.
+    pub(crate) fn kill(&mut self) {
+        match &mut self.server {
+            Server::Mosquitto(mosquitto) => mosquitto.kill(),
+            Server::Hub(hub) => drop(hub.take()),
+        }
+    }
+
+    /// Starts it again at the same address.
+    pub(crate) async fn restart(&mut self) {
+        self.kill();
+        match &mut self.server {
+            Server::Mosquitto(mosquitto) => mosquitto.restart().await,
+            Server::Hub(hub) => {
+                *hub = Some(start_hub(self.kind, &self.address.to_string()).await);
+            }
+        }
+    }
+}
+
+impl Drop for Broker {
+    fn drop(&mut self) {
+        self.kill();
+        for file in &self.files {
+            let _ = std::fs::remove_file(file);
+        }
+    }
+}
+
+async fn start_hub(kind: Kind, address: &str) -> Hub {
+    let (Kind::Hub(workers) | Kind::InHub(workers)) = kind else { unreachable!("not a hub") };
+    let allowed = |client_id: &str, access: Access<'_>| {
+        let forbidden = |topic: &str| topic.split('/').next() == Some(FORBIDDEN);
+        match access {
+            Access::Publish(topic) => !forbidden(topic.as_str()),
+            Access::Subscribe(filter) => !forbidden(filter.filter()) && client_id != "no-answers",
+            _ => false,
+        }
+    };
+    Hub::builder()
+        .bind(address)
+        .workers(workers)
+        .limits(|limits| limits.packet = PACKET_LIMIT)
+        .authorize(move |_, client_id, access| allowed(client_id, access))
+        .start()
+        .await
+        .expect("started")
+}
+
+/// mosquitto's own plugin: its plain ACL file says nothing about subscriptions.
+fn security_plugin() -> PathBuf {
+    let directories = std::fs::read_dir("/usr/lib").expect("Linux").flatten();
+    let candidates = directories.map(|directory| directory.path()).chain(["/usr/lib".into()]);
+    candidates
+        .map(|directory| directory.join("mosquitto_dynamic_security.so"))
+        .find(|plugin| plugin.exists())
+        .expect("mosquitto_dynamic_security.so under /usr/lib: install the package mosquitto")
+}
+
+const RULES: &str = r#"{
+    "defaultACLAccess": {
+        "publishClientSend": true, "publishClientReceive": true,
+        "subscribe": true, "unsubscribe": true
+    },
+    "roles": [{ "rolename": "guest", "acls": [
+        { "acltype": "publishClientSend", "topic": "forbidden/#", "allow": false },
+        { "acltype": "subscribePattern", "topic": "forbidden/#", "allow": false },
+        { "acltype": "subscribeLiteral", "topic": "clients/no-answers/responses", "allow": false }
+    ]}],
+    "groups": [{ "groupname": "guests", "roles": [{ "rolename": "guest" }] }],
+    "anonymousGroup": "guests"
+}"#;
