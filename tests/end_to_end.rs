@@ -48,3 +48,13 @@ fn request(topic: &str, payload: impl Into<bytes::Bytes>) -> Request {
 async fn call(requester: &Requester, request: Request) -> Result<Response, RequestError> {
     soon(requester.clone().oneshot(request)).await
 }
+
+/// Waits until no call holds a slot: a caller may know of its timeout before the connection does.
+async fn idle(requester: &Requester) {
+    soon(async {
+        while requester.stats().in_flight > 0 {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+}

@@ -29,7 +29,7 @@ on_every_broker! {
 }
 
 async fn soon<T>(future: impl Future<Output = T>) -> T {
-    tokio::time::timeout(Duration::from_secs(60), future).await.expect("it happens soon")
+    tokio::time::timeout(Duration::from_mins(1), future).await.expect("it happens soon")
 }
 
 fn request(topic: &str, payload: &'static str) -> Request {

@@ -16,14 +16,14 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 use tower::ServiceExt;
 use tower_mqtt::requester::OnDisconnect;
-use tower_mqtt::{Request, RequestError, Requester, Responder, Router};
+use tower_mqtt::{Request, RequestError, Requester, Responder, Response, Router};
 
 use self::broker::{Broker, Kind};
 
 const KINDS: [Kind; 3] = [Kind::Mosquitto, Kind::Hub(1), Kind::Hub(2)];
 
 async fn soon<T>(future: impl Future<Output = T>) -> T {
-    tokio::time::timeout(Duration::from_secs(60), future).await.expect("it happens soon")
+    tokio::time::timeout(Duration::from_mins(1), future).await.expect("it happens soon")
 }
 
 fn count(directory: &str) -> usize {
@@ -86,7 +86,7 @@ async fn every_call_ends_and_later_ones_work(kind: Kind) {
             tokio::spawn(async move {
                 while !stop.load(Ordering::Relaxed) {
                     let result = soon(requester.clone().oneshot(request("quick"))).await;
-                    let _ = outcome.send(result.map(|response| response.into_payload()));
+                    let _ = outcome.send(result.map(Response::into_payload));
                     tokio::task::yield_now().await;
                 }
             })

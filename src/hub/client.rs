@@ -1,4 +1,5 @@
 //! One client of the hub, and the queue of what waits for it.
+#![expect(clippy::result_large_err, reason = "a message that is not taken is given back")]
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
@@ -19,6 +20,10 @@ use crate::core::packet::{Message, Qos, ReasonCode};
 use crate::core::topic::TopicName;
 
 /// A client that is connected to this worker.
+#[expect(
+    clippy::struct_field_names,
+    reason = "the client identifier has this name in the standard"
+)]
 pub(super) struct Client {
     pub(super) key: ClientKey,
     pub(super) client_id: Arc<str>,

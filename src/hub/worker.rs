@@ -161,7 +161,9 @@ async fn run(
             }
             () = worker.unblock.notified() => {
                 let unblocked = std::mem::take(&mut *worker.unblocked.borrow_mut());
-                unblocked.iter().for_each(|client| worker.drain(client));
+                for client in &unblocked {
+                    worker.drain(client);
+                }
             }
         }
     }

@@ -22,6 +22,7 @@ pub(crate) enum Kind {
 }
 
 /// Makes a test of each function, for each kind of broker.
+#[allow(unused_macros, reason = "not every test that shares this file needs it")]
 macro_rules! on_every_broker {
     ($($name:ident),+ $(,)?) => {
         on_every_broker! { @ through_mosquitto = Kind::Mosquitto, $($name),+ }

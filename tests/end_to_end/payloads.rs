@@ -12,7 +12,7 @@ on_every_broker! {
 }
 
 fn pattern(len: usize) -> Vec<u8> {
-    (0..len).map(|n| (n % 251) as u8).collect()
+    (0..=250).cycle().take(len).collect()
 }
 
 async fn a_quarter_of_a_megabyte_goes_there_and_back(kind: Kind) {

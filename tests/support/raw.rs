@@ -106,7 +106,7 @@ pub(crate) fn string(text: &str) -> Vec<u8> {
 
 fn variable(mut length: usize, to: &mut Vec<u8>) {
     loop {
-        let low = (length & 0x7F) as u8;
+        let low = u8::try_from(length & 0x7F).expect("seven bits");
         length >>= 7;
         to.push(if length > 0 { low | 0x80 } else { low });
         if length == 0 {
