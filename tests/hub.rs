@@ -5,6 +5,8 @@
 mod connecting;
 #[path = "hub/forwarding.rs"]
 mod forwarding;
+#[path = "hub/in_process.rs"]
+mod in_process;
 #[path = "hub/limits.rs"]
 mod limits;
 #[path = "support/raw.rs"]

@@ -61,7 +61,7 @@ async fn shutdown_says_good_bye_and_leaves_nothing() {
         let link = hub.link("in process");
         assert!(soon(link.connected()).await);
         let started = Instant::now();
-        soon(hub.shutdown(Duration::from_secs(60))).await;
+        soon(hub.shutdown(Duration::from_mins(1))).await;
         assert!(started.elapsed() < Duration::from_secs(20), "it waits for nobody that is gone");
         assert_eq!(five.read().await, Some(Packet::Disconnect { reason: 0x8B }));
         assert_eq!(five.read().await, None);
@@ -129,7 +129,7 @@ async fn giving_up_a_shutdown_stops_at_once() {
     let _alone = ALONE.lock().await;
     let (hub, address) = start(2).await;
     let _a = Raw::connect(address, &Connect::new("a")).await;
-    let given_up = tokio::time::timeout(Duration::ZERO, hub.shutdown(Duration::from_secs(60)));
+    let given_up = tokio::time::timeout(Duration::ZERO, hub.shutdown(Duration::from_mins(1)));
     let _ = given_up.await;
     no_threads().await;
     assert!(is_free(address));
