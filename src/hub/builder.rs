@@ -25,6 +25,9 @@ pub struct HubLimits {
     /// How long each step of the handshake may take: the first bytes, the rest of CONNECT, and the
     /// authentication hook. The first two in whole seconds, rounded up. 10 s by default.
     pub handshake: Duration,
+    /// How long a client may take nothing at all of what is written to it. 60 s by default: a mobile
+    /// device comes back from a dead spot within that.
+    pub stalled: Duration,
     /// Bytes of a packet that a client sends. 1 MiB by default.
     pub packet: u32,
     /// Messages of a client that are not acknowledged: the Receive Maximum of CONNACK. 1,024 by
@@ -48,6 +51,7 @@ impl Default for HubLimits {
         Self {
             connections: 20_000,
             handshake: Duration::from_secs(10),
+            stalled: Duration::from_mins(1),
             packet: 1024 * 1024,
             receive_maximum: 1024,
             subscriptions: 1024,

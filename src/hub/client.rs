@@ -37,6 +37,10 @@ pub(super) struct Client {
     queue: RefCell<VecDeque<Waiting>>,
     queued_bytes: Cell<usize>,
     gone: Cell<bool>,
+    /// How often it has taken what was too much for its socket.
+    relieved: Cell<u64>,
+    /// Whether somebody looks at its progress.
+    pub(super) watched: Cell<bool>,
     waiting_for_end: RefCell<Vec<oneshot::Sender<()>>>,
 }
 
@@ -85,6 +89,8 @@ impl Client {
             queue: RefCell::default(),
             queued_bytes: Cell::new(0),
             gone: Cell::new(false),
+            relieved: Cell::new(0),
+            watched: Cell::new(false),
             waiting_for_end: RefCell::default(),
         }
     }
@@ -148,6 +154,19 @@ impl Client {
             }
             Peer::InProcess(_) => true,
         }
+    }
+
+    /// Counts that the socket has taken enough to be written to again.
+    pub(super) fn relieve(&self) {
+        self.relieved.set(self.relieved.get() + 1);
+    }
+
+    /// While more is written than the socket takes: a value that changes with everything that it
+    /// does take.
+    pub(super) fn backlog(&self) -> Option<(u64, usize)> {
+        let (Peer::V5(_, io) | Peer::V3(_, io)) = &self.peer else { return None };
+        let slow = !self.gone.get() && io.is_wr_backpressure();
+        slow.then(|| (self.relieved.get(), io.with_write_dst_buf(|buffer| buffer.len())))
     }
 
     /// Gives the message back when the client is gone, or takes no packet of this size.

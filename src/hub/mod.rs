@@ -45,6 +45,7 @@
 //! | connections | 20,000 | CONNACK 0x97 (3.1.1: server unavailable) |
 //! | connections in the handshake | 256 beyond the limit of connections | closed |
 //! | time for each step of the handshake | 10 s | closed; CONNACK 0x89 when it is the authentication hook's |
+//! | time without any progress while something waits to be written | 60 s | closed |
 //! | packet from a client | 1 MiB | DISCONNECT 0x95 |
 //! | unacknowledged messages from a client | 1,024 | DISCONNECT 0x93 |
 //! | subscriptions of a client | 1,024 | SUBACK 0x97 |

@@ -1,7 +1,9 @@
 //! Who gets a message, and what its sender is told.
 
+use std::time::Duration;
+
 use tower_mqtt::Hub;
-use tower_mqtt::hub::Access;
+use tower_mqtt::hub::{Access, Change};
 
 use super::raw::{Connect, Packet, Properties, Raw, property};
 use super::{client, hub};
@@ -225,7 +227,7 @@ async fn a_message_that_waits_grows_old() {
     let Some(Packet::Publish(first)) = slow.read().await else { panic!("a message") };
     assert_eq!(first.properties.find_number(property::MESSAGE_EXPIRY), Some(100));
     // Nothing comes while the first one is not acknowledged, and that is how time passes.
-    let quiet = tokio::time::timeout(std::time::Duration::from_millis(1100), slow.read()).await;
+    let quiet = tokio::time::timeout(Duration::from_millis(1100), slow.read()).await;
     assert!(quiet.is_err());
     slow.acknowledge(first.id).await;
     let third = slow.message().await;
@@ -259,6 +261,43 @@ async fn a_slow_client_does_not_slow_others_and_holds_little() {
             assert_eq!(quick.message().await.payload, b"on");
         }
     }
+}
+
+#[tokio::test]
+async fn a_client_that_reads_nothing_is_closed_and_one_that_reads_slowly_is_not() {
+    let hub = Hub::builder().bind("127.0.0.1:0").limits(|limits| {
+        limits.stalled = Duration::from_millis(400);
+        limits.queued_bytes = 16 * 1024 * 1024;
+    });
+    let hub = hub.start().await.expect("started");
+    let address = hub.local_addr().expect("bound");
+    let (mut deaf, mut slow) = (client(address, "deaf").await, client(address, "slow").await);
+    assert_eq!(deaf.subscribe("t", 0).await, 0);
+    assert_eq!(slow.subscribe("t", 0).await, 0);
+    let mut sender = client(address, "sender").await;
+    let (_, mut presence) = hub.presence();
+    // More than the kernel's buffers take.
+    let payload = vec![7; 256 * 1024];
+    for _ in 0..60 {
+        assert_eq!(sender.ask("t", &payload, &Properties::none()).await, 0);
+    }
+    let mut read = 0;
+    let closed = loop {
+        tokio::select! {
+            change = presence.next() => break change,
+            () = tokio::time::sleep(Duration::from_millis(50)), if read < 60 => {
+                assert_eq!(slow.message().await.payload.len(), payload.len());
+                read += 1;
+            }
+        }
+    };
+    let Some(Change::Disconnected(info)) = closed else { panic!("{closed:?}") };
+    assert_eq!(&*info.client_id, "deaf");
+    for _ in read..60 {
+        assert_eq!(slow.message().await.payload.len(), payload.len());
+    }
+    slow.ping().await;
+    assert_eq!(slow.read().await, Some(Packet::PingResp));
 }
 
 #[tokio::test]

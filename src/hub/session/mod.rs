@@ -102,13 +102,36 @@ impl Server {
 /// What both versions do with what happens to a connection.
 fn control(seat: &Seat, control: &Control<SessionError>) {
     match control {
-        Control::WrBackpressure(pressure) if pressure.enabled() => {}
-        Control::WrBackpressure(_) => seat.worker.drain(&seat.client),
+        Control::WrBackpressure(pressure) if pressure.enabled() => watch(seat),
+        Control::WrBackpressure(_) => {
+            seat.client.relieve();
+            seat.worker.drain(&seat.client);
+        }
         Control::Stop(reason) => {
             tracing::debug!(client_id = %seat.client.client_id, ?reason, "a client is gone");
             seat.worker.leave(&seat.client);
         }
     }
+}
+
+/// Closes a connection that takes nothing of what is written to it: as long as it does not,
+/// ntex-mqtt does not look at its keep-alive either.
+fn watch(seat: &Seat) {
+    let (client, patience) = (Rc::clone(&seat.client), seat.worker.shared.limits.stalled);
+    if client.watched.replace(true) {
+        return;
+    }
+    ntex::rt::spawn(async move {
+        while let Some(before) = client.backlog() {
+            tokio::time::sleep(patience).await;
+            if client.backlog() == Some(before) {
+                tracing::debug!(client_id = %client.client_id, "a client that reads nothing is closed");
+                client.terminate();
+                break;
+            }
+        }
+        client.watched.set(false);
+    });
 }
 
 /// The client identifier as sent, or a fresh one.
