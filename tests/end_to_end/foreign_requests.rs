@@ -12,6 +12,7 @@ use super::{serve, soon};
 
 on_every_broker! {
     a_response_topic_that_is_not_allowed_is_never_published_to,
+    a_huge_response_topic_is_as_good_as_any,
     a_retained_request_is_refused,
     correlation_data_may_be_missing,
     a_message_without_a_response_topic_is_not_a_request,
@@ -64,6 +65,17 @@ async fn a_response_topic_that_is_not_allowed_is_never_published_to(kind: Kind) 
             break;
         }
     }
+}
+
+async fn a_huge_response_topic_is_as_good_as_any(kind: Kind) {
+    let broker = Broker::start(kind).await;
+    let router = Router::new().route("q", async || "answer");
+    let _responder = serve(broker.responder_link("responder").await, router).await;
+    let mut raw = raw(&broker, "raw").await;
+    let huge = format!("answers/{}", "h".repeat(60_000));
+    assert_eq!(raw.subscribe(&huge, 0).await, 0);
+    raw.publish(0x30, "q", b"", &to(&huge)).await;
+    assert_eq!(raw.message().await.topic, huge);
 }
 
 async fn a_retained_request_is_refused(kind: Kind) {

@@ -148,6 +148,22 @@ async fn a_connect_that_does_not_come_is_not_waited_for() {
 }
 
 #[tokio::test]
+async fn connections_that_say_nothing_are_limited_as_well() {
+    let hub = Hub::builder().bind("127.0.0.1:0").limits(|limits| limits.connections = 1);
+    let hub = hub.start().await.expect("started");
+    let address = hub.local_addr().expect("bound");
+    let mut silent = Vec::new();
+    for _ in 0..257 {
+        silent.push(Raw::open(address).await);
+    }
+    let started = Instant::now();
+    assert_eq!(Raw::open(address).await.read().await, None);
+    // At once, and not after the time for a handshake.
+    assert!(started.elapsed() < Duration::from_secs(5));
+    assert_eq!(hub.stats().connections, 257);
+}
+
+#[tokio::test]
 async fn what_is_not_mqtt_is_closed() {
     let (_hub, address) = hub(1).await;
     let unknown_version = Connect::new("a").version(6).bytes();

@@ -78,6 +78,27 @@ async fn a_client_that_connects_again_takes_its_session_over() {
 }
 
 #[tokio::test]
+async fn a_client_that_reads_nothing_can_be_taken_over() {
+    for (workers, version) in [(1, 5), (2, 5), (1, 4)] {
+        let (hub, address) = hub(workers).await;
+        let connect = Connect::new("deaf").version(version);
+        let mut deaf = Raw::connect(address, &connect).await;
+        assert_eq!(deaf.subscribe("t", 0).await, 0);
+        let mut sender = client(address, "sender").await;
+        let payload = vec![0; 512 * 1024];
+        while hub.stats().overflowed == 0 {
+            sender.ask("t", &payload, &Properties::none()).await;
+        }
+        let started = Instant::now();
+        let mut new = Raw::connect(address, &connect).await;
+        assert!(started.elapsed() < Duration::from_secs(4), "{:?}", started.elapsed());
+        new.ping().await;
+        assert_eq!(new.read().await, Some(Packet::PingResp));
+        assert_eq!(hub.presence().0.len(), 2);
+    }
+}
+
+#[tokio::test]
 async fn a_session_of_this_process_is_taken_over_as_well() {
     for workers in [1, 2] {
         let (hub, address) = hub(workers).await;
