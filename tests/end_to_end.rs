@@ -1,6 +1,6 @@
 //! The same tests through every broker: a real mosquitto and the hub, over real sockets; and with
 //! the responder in the hub's own process.
-#![cfg(feature = "ntex")]
+#![cfg(all(feature = "ntex", feature = "json"))]
 
 #[path = "support/mosquitto.rs"]
 mod mosquitto;

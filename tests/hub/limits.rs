@@ -104,6 +104,20 @@ async fn what_breaks_the_protocol_ends_one_connection_only() {
     assert_eq!(witness.read().await, Some(Packet::PingResp));
 }
 
+/// The codec alone would wait for 4 GiB.
+#[tokio::test]
+async fn a_header_longer_than_its_packet_ends_the_connection() {
+    let (_hub, address) = hub(1).await;
+    let properties = [&[property::RESPONSE_TOPIC][..], &string("a/b")].concat();
+    let header = [&string("t")[..], &[6], &properties].concat();
+    let mut five = client(address, "five").await;
+    five.send(&[&[0x30, 5][..], &header].concat()).await;
+    assert_eq!(last_words(&mut five).await, Some(0x81));
+    let mut old = Raw::connect(address, &Connect::new("old").version(4)).await;
+    old.send(&[&[0x30, 2][..], &string("t")].concat()).await;
+    assert_eq!(old.read().await, None);
+}
+
 #[tokio::test]
 async fn a_response_topic_that_is_none_is_refused() {
     let (_hub, address) = hub(1).await;

@@ -57,6 +57,12 @@ impl Seat {
     fn new(worker: &Rc<Worker>, client: Rc<Client>) -> Rc<Self> {
         Rc::new(Self { worker: Rc::clone(worker), client, turn: Mutex::new(()) })
     }
+
+    /// Whether a payload of this size can have been meant. ntex-mqtt's codec takes a PUBLISH whose
+    /// header is longer than its Remaining Length for one with almost 4 GiB of payload.
+    fn is_possible(&self, payload: u32) -> bool {
+        payload <= self.worker.shared.limits.packet.max(1)
+    }
 }
 
 impl Drop for Seat {

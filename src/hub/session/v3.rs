@@ -145,6 +145,9 @@ async fn subscribe_all(session: &V3, mut subscribe: control::Subscribe) -> Proto
 }
 
 pub(super) async fn publish(session: &V3, publish: Publish) -> Result<(), SessionError> {
+    if !session.is_possible(publish.packet().payload_size) {
+        return Err(SessionError);
+    }
     let _turn = session.turn.lock().await;
     let payload = publish.read_all().await.map_err(|_| SessionError)?;
     // A refusal cannot be said [MQTT-3.3.5-2]: the message is dropped, and the hub counts it.

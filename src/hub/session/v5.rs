@@ -208,6 +208,10 @@ pub(super) async fn publish(
         session.client.close(ReasonCode::RETAIN_NOT_SUPPORTED);
         return Err(SessionError);
     }
+    if !session.is_possible(publish.packet().payload_size) {
+        session.client.close(ReasonCode::MALFORMED_PACKET);
+        return Err(SessionError);
+    }
     let _turn = session.turn.lock().await;
     let payload = publish.read_all().await.map_err(|_| SessionError)?;
     let reason = match message(std::mem::take(publish.packet_mut()), payload) {
