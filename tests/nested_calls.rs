@@ -39,7 +39,7 @@ async fn nested_calls_end(address: &str, receive_maximum: u16, acknowledge: Ackn
     let requester = Requester::builder(link(address, u16::MAX).await).build().await.unwrap();
     let mut calls = JoinSet::new();
     for _ in 0..CALLS {
-        let request = Request::new("outer", "").unwrap().timeout(Duration::from_secs(60));
+        let request = Request::new("outer", "").unwrap().timeout(Duration::from_mins(1));
         calls.spawn(requester.clone().oneshot(request));
     }
     for call in calls.join_all().await {

@@ -291,3 +291,16 @@ async fn a_share_name_needs_a_dialect_that_answers_elsewhere() {
     let error = Responder::builder(network.link("b")).share("a/b").serve(router()).await;
     assert!(matches!(error.unwrap_err(), ServeError::Configuration(_)));
 }
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_that_is_too_large_for_the_server_becomes_a_500() {
+    let network = Network::new();
+    network.maximum_packet_size(2000);
+    let router = Router::new().route("big", async || vec![b'x'; 3000]);
+    let responder = Responder::builder(network.link("answerer")).serve(router).await.unwrap();
+    let requester = Requester::builder(network.link("asker")).build().await.unwrap();
+    let response = call(&requester, to("big")).await.unwrap();
+    assert_eq!(response.status().code(), 500);
+    assert_eq!(response.status().message(), Some("the answer is too large for the server"));
+    assert_eq!(responder.stats().answered, 1);
+}

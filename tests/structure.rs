@@ -14,9 +14,10 @@ const MAY_NAME: &[(&str, &[&str])] = &[
     ("error", &["core", "message"]),
     ("dialect", &["core", "message", "error"]),
     ("scope", &[]),
-    ("layer", &["message", "error"]),
+    ("id", &[]),
+    ("layer", &["core", "message", "error", "id", "scope"]),
     ("link", &["core", "error"]),
-    ("requester", &["core", "message", "error", "dialect", "link", "scope"]),
+    ("requester", &["core", "message", "error", "dialect", "id", "link", "scope"]),
     ("responder", &["core", "message", "error", "dialect", "link", "scope"]),
     ("hub", &["core", "message", "error", "dialect", "link"]),
 ];

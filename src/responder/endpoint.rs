@@ -18,7 +18,9 @@ use crate::core::index::TopicIndex;
 use crate::core::packet::{Message, ReasonCode, Subscription};
 use crate::dialect::{Dialect, IncomingRequest, Malformed, ReplyTo};
 use crate::error::ServeError;
-use crate::link::{self, AckId, Occupant, Outbox, Outcome, Token, Verdict, is_refusal};
+use crate::link::{
+    self, AckId, Occupant, Outbox, Outcome, PublishError, Token, Verdict, is_refusal,
+};
 use crate::message::{Parts, Request, Response, Status};
 
 /// How long a stopping responder waits for its last answers to be acknowledged, at least.
@@ -257,34 +259,52 @@ where
             self.counters().expired.increment();
             return;
         }
-        match self.settings.dialects[dialect].encode_response(reply_to, response, left) {
-            Ok(message) => {
-                self.counters().answered.increment();
-                if let Some(deadline) = deadline {
-                    self.deadlines.insert(token, deadline);
-                }
-                self.publish(message, token, out);
-            }
+        let bare = response.payload().is_empty() && response.user_properties().is_empty();
+        let encoded = self.settings.dialects[dialect].encode_response(reply_to, response, left);
+        let message = match encoded {
+            Ok(message) => message,
             Err(malformed) => {
                 tracing::debug!(%malformed, "the dialect cannot carry an answer");
                 self.counters().undelivered.increment();
+                return;
             }
+        };
+        if let Some(deadline) = deadline {
+            self.deadlines.insert(token, deadline);
+        }
+        match self.publish(message, token, out) {
+            Err(PublishError::TooLarge { size, limit }) if !bare => {
+                tracing::error!(size, limit, "an answer is larger than the server accepts");
+                let status =
+                    Status::INTERNAL.with_message("the answer is too large for the server");
+                self.answer(serial, dialect, reply_to, Response::error(status), deadline, out);
+            }
+            Ok(()) => self.counters().answered.increment(),
+            Err(_) => {}
         }
     }
 
-    fn publish(&mut self, message: Message, token: Token, out: &mut Outbox<'_>) {
+    fn publish(
+        &mut self,
+        message: Message,
+        token: Token,
+        out: &mut Outbox<'_>,
+    ) -> Result<(), PublishError> {
         if out.connection().is_none() {
             self.unsent.push((message, token));
-            return;
+            return Ok(());
         }
         let at_most_once = message.qos == crate::core::packet::Qos::AtMostOnce;
         if let Err((error, message)) = out.publish(message, token) {
             tracing::debug!(topic = %message.topic, ?error, "an answer cannot be sent");
             self.counters().undelivered.increment();
             self.deadlines.remove(&token);
-        } else if at_most_once {
+            return Err(error);
+        }
+        if at_most_once {
             self.deadlines.remove(&token);
         }
+        Ok(())
     }
 
     fn settle(&mut self, result: Result<(), ServeError>) {
@@ -405,7 +425,8 @@ where
         }
         // They wait for the subscriptions, so `still_wanted` sees them before they leave.
         for (message, token) in std::mem::take(&mut self.unsent) {
-            self.publish(message, token, out);
+            // What went out before and does not fit now has been counted.
+            let _ = self.publish(message, token, out);
         }
     }
 

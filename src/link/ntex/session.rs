@@ -255,7 +255,11 @@ impl Session {
 
     fn receive(&mut self, decoded: Decoded) -> Result<Option<Event>, Ended> {
         match decoded {
-            Decoded::Publish(packet, payload, _) => {
+            Decoded::Publish(packet, payload, length) => {
+                if packet.payload_size > length {
+                    // The header is longer than the packet: the codec does not look.
+                    return Err(Ended::Violated(DisconnectReasonCode::MalformedPacket));
+                }
                 if payload.len() == packet.payload_size as usize {
                     return self.message(packet, payload);
                 }

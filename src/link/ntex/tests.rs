@@ -242,6 +242,30 @@ fn does_not_fight_for_a_client_id() {
 }
 
 #[test]
+fn hangs_up_on_a_header_that_is_longer_than_its_packet() {
+    run(async {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        let address = format!("mqtt://{}", listener.local_addr().expect("bound"));
+        let server = tokio::task::spawn_local(async move {
+            let (mut stream, _) = listener.accept().await.expect("the client");
+            stream.read_u8().await.expect("a CONNECT");
+            stream.write_all(&[0x20, 3, 0, 0, 0]).await.expect("written");
+            // Topic `t`, then properties of which the packet ends in the middle.
+            stream
+                .write_all(&[0x30, 5, 0, 1, b't', 6, 8, 0, 3, b'a', b'/', b'b'])
+                .await
+                .expect("written");
+            let mut said = Vec::new();
+            stream.read_to_end(&mut said).await.expect("closed");
+            assert!(said.ends_with(&[0xE0, 2, ReasonCode::MALFORMED_PACKET.get(), 0]), "{said:?}");
+        });
+        let mut client = client(&address).await;
+        assert!(matches!(next(&mut client).await, Event::Disconnected));
+        server.await.expect("no panic");
+    });
+}
+
+#[test]
 fn control_characters_do_not_cost_the_connection() {
     run(async {
         let broker = Mosquitto::start(&[]).await;
