@@ -106,6 +106,7 @@ pub mod catch_panic;
 pub mod dedup;
 pub mod limit;
 pub mod retry;
+pub mod authorize;
 pub mod timeout;
 
 use std::convert::Infallible;

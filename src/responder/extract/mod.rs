@@ -11,11 +11,12 @@
 //! | [`UserProperties`](crate::core::packet::UserProperties) | the user properties | |
 //! | [`Deadline`] | when the caller stops waiting | |
 //! | [`Extension<T>`] | what a layer has put into [`Parts::extensions`] | 500 |
+//! | [`Caller`](crate::layer::authorize::Caller) | who asks, as an authorize layer has verified it | 401 |
 //! | [`Cancellation`](crate::Cancellation) | a signal that the request is over | 500 |
 //! | [`Parts`] | everything but the payload | |
 //! | [`Request`] | everything | |
 //! | `Result<T, T::Rejection>` | what `T` gives, or why it says no | |
-//! | `Option<T>` | `None` where there is nothing: [`Json`], [`Extension`], [`Cancellation`](crate::Cancellation) | as `T` |
+//! | `Option<T>` | `None` where there is nothing: [`Json`], [`Extension`], [`Caller`](crate::layer::authorize::Caller), [`Cancellation`](crate::Cancellation) | as `T` |
 //!
 //! `Json`, `Bytes`, `String` and `Request` take the payload, so only the last argument can be one
 //! of them. Extractors run in the order of the arguments; the first that says no is the answer,
@@ -44,6 +45,7 @@
 //! # let _: tower_mqtt::Router = tower_mqtt::Router::new().route("greet", greet);
 //! ```
 
+mod caller;
 #[cfg(feature = "json")]
 mod json;
 mod parts;
