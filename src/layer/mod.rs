@@ -105,20 +105,28 @@
 pub mod catch_panic;
 pub mod dedup;
 pub mod limit;
+#[cfg(feature = "metrics")]
+pub mod metrics;
+mod outcome;
 pub mod retry;
 pub mod authorize;
 pub mod timeout;
+pub mod trace;
 
 use std::convert::Infallible;
 use std::time::{Duration, Instant};
 
 use tower::BoxError;
 
+pub use self::authorize::AuthorizeLayer;
 pub use self::catch_panic::CatchPanicLayer;
 pub use self::dedup::DedupLayer;
 pub use self::limit::{ConcurrencyLimitLayer, PayloadLimitLayer, RateLimitLayer};
+#[cfg(feature = "metrics")]
+pub use self::metrics::MetricsLayer;
 pub use self::retry::RetryLayer;
 pub use self::timeout::TimeoutLayer;
+pub use self::trace::TraceLayer;
 use crate::error::{LayerError, RequestError};
 use crate::message::{Response, Status};
 
@@ -145,6 +153,9 @@ use crate::message::{Response, Status};
 /// assert_eq!(Infallible::timeout().unwrap().status(), &Status::TIMEOUT);
 /// ```
 pub trait Side: Sized {
+    /// Whether this is the responder's side, where requests arrive.
+    const IS_RESPONDER: bool = false;
+
     /// The request is refused and was not passed on.
     ///
     /// # Errors
@@ -187,6 +198,8 @@ impl Side for RequestError {
 }
 
 impl Side for Infallible {
+    const IS_RESPONDER: bool = true;
+
     fn refuse(status: Status) -> Result<Response, Self> {
         Ok(Response::error(status))
     }

@@ -30,6 +30,7 @@
 //! Dedup forgets, and from then on the timestamp protects: what is outside the window is refused.
 //! So dedup must remember for as long as a signature may be valid: **twice the window** (a clock may
 //! be ahead by one), and longer by the caller's longest timeout when a retry signs each attempt anew.
+//! Its default, 5 minutes, is enough for the default window of a minute.
 //!
 //! # The response topic
 //!
@@ -242,6 +243,7 @@ fn fields<'a>(
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
     use std::time::UNIX_EPOCH;
 
     use super::*;
@@ -355,6 +357,43 @@ mod tests {
                 assert_eq!(status.message(), Some("signed outside the time window"));
             }
         }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn with_dedup_inside_a_replay_repeats_the_answer_and_executes_nothing() {
+        use tower::ServiceExt;
+
+        use crate::layer::{AuthorizeLayer, DedupLayer};
+        use crate::responder::Router;
+
+        let executed = Arc::new(AtomicU32::new(0));
+        let heat = {
+            let executed = Arc::clone(&executed);
+            async move || {
+                tokio::task::yield_now().await; // the second copy comes meanwhile
+                (executed.fetch_add(1, Ordering::Relaxed) + 1).to_string()
+            }
+        };
+        let now = Arc::new(AtomicU64::new(NOW));
+        let clock = Arc::clone(&now);
+        let verifier = HmacVerifier::with_keys([("M7".to_owned(), key(7))].into())
+            .clock(move || at(clock.load(Ordering::Relaxed))());
+        let router = Router::new()
+            .route("oven/heat", heat)
+            .layer(DedupLayer::default())
+            .layer(AuthorizeLayer::new(verifier));
+        let ask = async |request| {
+            let Ok(response) = router.clone().oneshot(request).await;
+            (response.status().code(), response.into_payload())
+        };
+
+        let (first, again) = tokio::join!(ask(signed("200 °C")), ask(signed("200 °C")));
+        assert_eq!((&*first.1, &*again.1), (&b"1"[..], &b"1"[..]), "joined");
+        assert_eq!(ask(signed("200 °C")).await, (200, "1".into()), "repeated");
+        assert_eq!(ask(signed("210 °C")).await.0, 409, "the id is used");
+        now.store(NOW + 60_001, Ordering::Relaxed);
+        assert_eq!(ask(signed("200 °C")).await.0, 403, "outside the window");
+        assert_eq!(executed.load(Ordering::Relaxed), 1);
     }
 
     #[test]

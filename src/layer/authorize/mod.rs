@@ -17,10 +17,11 @@
 //!
 //! # What goes outside what
 //!
-//! - On a responder, [dedup](crate::layer) belongs *inside*: a redelivery and a retry are the same
+//! - On a responder, [dedup](crate::layer::dedup) belongs *inside*: a redelivery and a retry are the same
 //!   signed request, so they pass the check, and dedup's memory is what makes a replay harmless.
 //!   Dedup outside would give a stored answer to somebody who was never checked.
-//! - On a requester, [retry](crate::layer) may be on either side. Outside, each attempt is signed
+//! - Limits [per caller](crate::layer::limit) belong inside too: outside nobody has said who calls.
+//! - On a requester, [retry](crate::layer::retry) may be on either side. Outside, each attempt is signed
 //!   anew; the responder takes it for the same request all the same, because dedup does not look at
 //!   credentials.
 //! - A [timeout](crate::layer::timeout) outside bounds the check as well, which matters when it

@@ -26,7 +26,7 @@ use crate::message::{Request, Response, Status};
 /// [`RequestError::Layer`](crate::RequestError::Layer), a [`ProofError`](super::ProofError) inside.
 ///
 /// The correlation data of the request, when it has one, becomes the request id: it must be a ULID,
-/// 16 bytes, as [retry](crate::layer) stamps it. So the attempts of a retry outside are the same
+/// 16 bytes, as [retry](crate::layer::retry) stamps it. So the attempts of a retry outside are the same
 /// challenge, and dedup on the device knows them. A timeout goes outside too.
 #[derive(Clone)]
 pub struct ChallengeLayer {

@@ -46,7 +46,7 @@
 //! | an answer after the deadline | the call has ended with [`Timeout`](crate::RequestError::Timeout); the answer is [counted](crate::requester::RequesterStats::late) |
 //! | a second answer | dropped and counted; the first one counts |
 //! | a made up or changed request | the device refuses it, 403 |
-//! | an earlier request is sent again | repeats the answer while [dedup](crate::layer) inside the `ProofLayer` remembers it, and is refused, 403, once its id is outside the time window |
+//! | an earlier request is sent again | repeats the answer while [dedup](crate::layer::dedup) inside the `ProofLayer` remembers it, and is refused, 403, once its id is outside the time window |
 //!
 //! # What it does not
 //!

@@ -29,7 +29,7 @@ use crate::message::{Request, Response, Status};
 /// | has an id from outside the time window | 403, which says so |
 ///
 /// A refusal carries no proof; so do answers of layers outside, and of the responder itself. Put
-/// this layer outside [dedup](crate::layer), and inside what may answer in place of the handler
+/// this layer outside [dedup](crate::layer::dedup), and inside what may answer in place of the handler
 /// only as far as the server need not believe it.
 #[derive(Debug, Clone)]
 pub struct ProofLayer {
