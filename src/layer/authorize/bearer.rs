@@ -90,8 +90,10 @@ impl fmt::Debug for BearerToken {
 /// is taken out of the request, so that no handler logs it.
 #[derive(Clone)]
 pub struct BearerCheck {
-    find: Arc<dyn Fn(&str) -> Option<Caller> + Send + Sync>,
+    find: Arc<Find>,
 }
+
+type Find = dyn Fn(&str) -> Option<Caller> + Send + Sync;
 
 impl BearerCheck {
     /// Asks `find` whose token it is. A token that is looked up in a table should be looked up by
@@ -112,9 +114,10 @@ impl BearerCheck {
             tokens.into_iter().map(|(t, caller)| (tag(t.as_ref()), caller)).collect();
         Self::new(move |token| {
             let fields: &[&[u8]] = &[token.as_bytes()];
-            let matches = known.iter().filter(|(tag, _)| key.verify(PURPOSE, fields, tag));
-            // `last` goes through all of them, so the time does not tell which one it was.
-            matches.last().map(|(_, caller)| caller.clone())
+            // It goes through all of them, so the time does not tell which one it was.
+            known.iter().fold(None, |found, (tag, caller)| {
+                if key.verify(PURPOSE, fields, tag) { Some(caller.clone()) } else { found }
+            })
         })
     }
 }

@@ -72,7 +72,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use super::clock::{Clock, WINDOW};
-use super::mac::{Key, from_text, to_text};
+use super::mac::{FindKey, Key, from_text, to_text};
 use super::{Authorize, Caller, only};
 use crate::core::topic::TopicName;
 use crate::message::{Request, Status};
@@ -141,7 +141,7 @@ impl Authorize for HmacSigner {
 /// The key id becomes the [`Caller`].
 #[derive(Clone)]
 pub struct HmacVerifier {
-    find: Arc<dyn Fn(&str) -> Option<Key> + Send + Sync>,
+    find: Arc<FindKey>,
     /// Takes the place of a key that is not known, so that both take the same time.
     nobody: Key,
     window: Duration,

@@ -23,6 +23,9 @@ pub struct KeyTooShort {
     pub length: usize,
 }
 
+/// Says the key that goes by a name.
+pub(super) type FindKey = dyn Fn(&str) -> Option<Key> + Send + Sync;
+
 impl Key {
     /// Fewest bytes that are taken for a key. 16: what an attacker cannot guess, and no empty text
     /// from a configuration that was forgotten.

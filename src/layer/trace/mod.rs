@@ -78,6 +78,7 @@ pub use self::context::TraceContext;
 use self::context::{Hex, enter};
 use super::Side;
 use super::outcome::{CANCELLED, Outcome};
+use crate::core::template::TopicTemplate;
 use crate::message::{Parts, Request, Response};
 
 /// One span for each exchange; the [module](self) says what is in it.
@@ -160,7 +161,7 @@ fn span(request: &Request, on_responder: bool) -> Span {
     let (name, kind, operation) =
         if on_responder { ("respond", "server", "process") } else { ("request", "client", "send") };
     let topic = parts.topic.as_str();
-    let template = parts.route.as_ref().map(|template| template.as_str());
+    let template = parts.route.as_ref().map(TopicTemplate::as_str);
     let span = tracing::debug_span!(
         "exchange",
         otel.name = %format_args!("{name} {}", template.unwrap_or(topic)),

@@ -10,7 +10,7 @@ use bytes::Bytes;
 use pin_project_lite::pin_project;
 use tower::{Layer, Service};
 
-use super::super::Key;
+use super::super::mac::{FindKey, Key};
 use super::{
     CHALLENGE, DEVICE_ID, DEVICE_PROOF, Device, LONGEST_ID, Signed, Token, challenge_fields,
 };
@@ -36,7 +36,7 @@ pub struct ChallengeLayer {
 #[derive(Clone)]
 struct Server {
     response_topic: TopicName,
-    find: Arc<dyn Fn(&str) -> Option<Key> + Send + Sync>,
+    find: Arc<FindKey>,
 }
 
 impl ChallengeLayer {
