@@ -6,6 +6,9 @@
 //! | [`RetryLayer`] | asks again when that is safe | the same, for services that are called locally |
 //! | [`DedupLayer`] | | executes a request once, however often it arrives |
 //! | [`ConcurrencyLimitLayer`], [`RateLimitLayer`], [`PayloadLimitLayer`] | `Err(Refused)` before it is sent | 503, 429, 413 |
+//! | [`AuthorizeLayer`] | adds credentials | checks them, 401 or 403; the handler learns who asks |
+//! | [`TraceLayer`] | a span, and its context in the request | a span in the same trace |
+#![cfg_attr(feature = "metrics", doc = "| [`MetricsLayer`] | counts and measures | the same |")]
 //! | [`CatchPanicLayer`] | `Err(Layer)` | 500, and the layers outside go on |
 //!
 //! A layer knows its side by the service's error type: see [`Side`]. What is made by a layer and
@@ -25,13 +28,13 @@
 //!  ┌────────▼──────────┴────────┐               ┌───────────▼──────────┴───────────┐
 //!  │ timeout: the whole budget  │               │ payload, rate, concurrency limit │
 //!  │ ┌──────────────────────┐   │               │ ┌──────────────────────────────┐ │
-//!  │ │ retry: stamps the id │   │               │ │ (who may do this)            │ │
+//!  │ │ retry: stamps the id │   │               │ │ authorize: check             │ │
 //!  │ │ ┌──────────────────┐ │   │               │ │ ┌──────────────────────────┐ │ │
 //!  │ │ │ (hedge, limits)  │ │   │               │ │ │ dedup                    │ │ │
 //!  │ │ │ ┌──────────────┐ │ │   │               │ │ │ ┌──────────────────────┐ │ │ │
 //!  │ │ │ │ timeout: one │ │ │   │               │ │ │ │ catch panic          │ │ │ │
 //!  │ │ │ │ attempt      │ │ │   │    network    │ │ │ │ ┌──────────────────┐ │ │ │ │
-//!  │ │ │ │ (sign)       │ │ │   │ ────────────▶ │ │ │ │ │ timeout: handler │ │ │ │ │
+//!  │ │ │ │ + authorize  │ │ │   │ ────────────▶ │ │ │ │ │ timeout: handler │ │ │ │ │
 //!  │ │ │ │  Requester   │ │ │   │ ◀──────────── │ │ │ │ │   Router         │ │ │ │ │
 //!  │ │ │ └──────────────┘ │ │   │               │ │ │ │ └──────────────────┘ │ │ │ │
 //!  │ │ └──────────────────┘ │   │               │ │ │ └──────────────────────┘ │ │ │
@@ -39,6 +42,11 @@
 //!  └────────────────────────────┘               │ └──────────────────────────────┘ │
 //!                                               └──────────────────────────────────┘
 //! ```
+//!
+//! On both sides:
+//!
+//! - **Traces and metrics outermost** see what a caller sees: refusals, timeouts, a retry with all its
+//!   attempts as one. Inside a retry they see each attempt.
 //!
 //! On a requester:
 //!
