@@ -120,8 +120,8 @@ impl Lock {
             .layer(DedupLayer::default()) // inside: it is the memory of what was asked
             .layer(ProofLayer::new(&name, key(number)?));
         // What is outside of the proof is the network.
-        let attacked = router.clone().layer(attacker.on_requests()).layer(attacker.on_answers());
-        let responder = Responder::builder(network.link(&name)).serve(attacked).await?;
+        let exposed = router.clone().layer(attacker.on_requests()).layer(attacker.on_answers());
+        let responder = Responder::builder(network.link(&name)).serve(exposed).await?;
         Ok(Self { opened, router, _responder: responder })
     }
 

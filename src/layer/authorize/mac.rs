@@ -126,12 +126,12 @@ mod tests {
             a in prop::collection::vec(prop::collection::vec(0..3_u8, 0..4), 0..4),
             b in prop::collection::vec(prop::collection::vec(0..3_u8, 0..4), 0..4),
         ) {
-            let fields = |of: &[Vec<u8>]| of.iter().map(|f| f.clone()).collect::<Vec<_>>();
-            let (x, y) = (fields(&a), fields(&b));
-            let tag = key().tag("p", &x.iter().map(|f| &f[..]).collect::<Vec<_>>());
-            let same = key().verify("p", &y.iter().map(|f| &f[..]).collect::<Vec<_>>(), &tag);
+            let x: Vec<_> = a.iter().map(Vec::as_slice).collect();
+            let y: Vec<_> = b.iter().map(Vec::as_slice).collect();
+            let tag = key().tag("p", &x);
+            let same = key().verify("p", &y, &tag);
             prop_assert_eq!(same, a == b);
-            prop_assert!(!key().verify("q", &x.iter().map(|f| &f[..]).collect::<Vec<_>>(), &tag));
+            prop_assert!(!key().verify("q", &x, &tag));
         }
     }
 

@@ -3,7 +3,7 @@
 //!
 //! The case is a server that unlocks a door. A broker's user name says that *some* device may publish
 //! on a topic. It does not say that lock 7 has opened, and not lock 8, or a laptop, or last week's
-//! recording. Each device shares a [`Key`](super::Key) with the server, and with it:
+//! recording. Each device shares a [`Key`] with the server, and with it:
 //!
 //! - the server's [`ChallengeLayer`] writes, for each request, correlation data that only it can make
 //!   for this device;
