@@ -71,8 +71,8 @@ impl Oven {
             .layer(DedupLayer::default())
             .layer(AuthorizeLayer::new(verifier))
             .layer(tap.layer());
-        let _responder = Responder::builder(link).serve(router).await.unwrap();
-        Self { tap, heated, ahead, _responder }
+        let responder = Responder::builder(link).serve(router).await.unwrap();
+        Self { tap, heated, ahead, _responder: responder }
     }
 }
 

@@ -121,7 +121,7 @@ impl MetricsLayer {
     fn label(&self, parts: &Parts) -> SharedString {
         match (&self.route, &parts.route) {
             (Some(route), _) => SharedString::const_str(route(parts)),
-            (None, Some(template)) => SharedString::from_owned(template.as_str().to_owned()),
+            (None, Some(template)) => SharedString::from_shared(template.as_str().into()),
             (None, None) => SharedString::const_str(""),
         }
     }

@@ -408,6 +408,19 @@ mod tests {
         assert!(verify_at(second, NOW + 90_000).is_ok());
     }
 
+    proptest::proptest! {
+        #[test]
+        fn nothing_from_the_wire_panics(
+            key_id in "M7|\\PC{0,8}", timestamp in "[0-9]{0,21}|\\PC{0,8}", signature in "(v1=)?[A-Za-z0-9_=-]{0,45}",
+        ) {
+            let mut request = signed("x");
+            set(&mut request, KEY_ID, &key_id);
+            set(&mut request, TIMESTAMP, &timestamp);
+            set(&mut request, SIGNATURE, &signature);
+            proptest::prop_assert!(verify_at(request, NOW).is_err());
+        }
+    }
+
     #[test]
     fn no_secret_is_shown() {
         let signer = HmacSigner::new("M7", Key::new("a very secret secret").unwrap(), topic("r"));

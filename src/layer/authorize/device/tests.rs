@@ -273,3 +273,17 @@ fn correlation_data_of_another_form_is_no_token() {
     other[49] = 0xff;
     assert!(Token::parse(&other).is_none(), "UTF-8");
 }
+
+proptest::proptest! {
+    #[test]
+    fn nothing_from_the_wire_panics(
+        data in proptest::collection::vec(proptest::prelude::any::<u8>(), 0..120),
+        device in "\\PC{0,8}",
+        proof in "(v1=)?[A-Za-z0-9_=-]{0,24}[.]?[A-Za-z0-9_=-]{0,45}",
+    ) {
+        let response = Response::new("").user_property(DEVICE_ID, device).user_property(DEVICE_PROOF, proof);
+        let topic = topic("a");
+        let signed = Signed { correlation_data: &data, topic: &topic, response: &response };
+        proptest::prop_assert!(signed.check(&key(7)).is_err());
+    }
+}
