@@ -32,7 +32,7 @@ async fn main() -> Result<(), Failure> {
     let requester =
         Requester::builder(network.link("server")).response_topic(answers.clone()).build().await?;
     let mut server = ServiceBuilder::new()
-        .layer(TimeoutLayer::new(Duration::from_secs(1)))
+        .layer(TimeoutLayer::new(Duration::from_millis(500)))
         .layer(ChallengeLayer::new(answers, |device| {
             key(device.strip_prefix("lock-")?.parse().ok()?).ok()
         }))
@@ -66,12 +66,12 @@ async fn main() -> Result<(), Failure> {
     println!("a tampered payload: refused, {error}");
 
     network.on_message(|message| match message.topic.as_str() {
-        "server/answers" => Fate::Delay(Duration::from_secs(2)),
+        "server/answers" => Fate::Delay(Duration::from_millis(700)),
         _ => Fate::Deliver,
     });
     let error = unlock(7).await.unwrap_err();
     assert_eq!(error, RequestError::Timeout);
-    tokio::time::sleep(Duration::from_secs(2)).await; // the clock of this example does not wait
+    tokio::time::sleep(Duration::from_secs(1)).await; // the clock of this example does not wait
     assert_eq!(requester.stats().late, 1);
     println!("a late answer:      refused, {error}");
 
