@@ -110,6 +110,7 @@
 //! # }
 //! ```
 
+pub mod authorize;
 pub mod catch_panic;
 pub mod dedup;
 pub mod limit;
@@ -117,7 +118,6 @@ pub mod limit;
 pub mod metrics;
 mod outcome;
 pub mod retry;
-pub mod authorize;
 pub mod timeout;
 pub mod trace;
 
