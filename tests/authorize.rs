@@ -10,13 +10,17 @@ use std::time::{Duration, SystemTime};
 
 use tower::util::MapRequestLayer;
 use tower::{Layer, ServiceExt};
+use tower_mqtt::core::packet::ReasonCode;
 use tower_mqtt::core::topic::TopicName;
+use tower_mqtt::hub::{Credentials, Identity};
 use tower_mqtt::layer::authorize::device::{ChallengeLayer, Device, ProofLayer};
 use tower_mqtt::layer::authorize::hmac::{HmacSigner, HmacVerifier};
-use tower_mqtt::layer::authorize::{AuthorizeLayer, Key};
+use tower_mqtt::layer::authorize::hub_identity::{ClientId, HubIdentity};
+use tower_mqtt::layer::authorize::{AuthorizeLayer, Caller, Key};
 use tower_mqtt::layer::retry::RetryPolicy;
 use tower_mqtt::layer::{DedupLayer, RetryLayer, TimeoutLayer};
 use tower_mqtt::link::memory::{Fate, Network};
+use tower_mqtt::responder::extract::Extension;
 use tower_mqtt::{Client, Hub, Link, Request, Requester, Responder, Response, Router};
 
 use self::mosquitto::Mosquitto;
@@ -185,4 +189,34 @@ async fn a_lost_answer_is_asked_for_again_and_executed_once() {
     let response: Response = client.oneshot(request).await.unwrap();
     assert_eq!(response.payload(), "1");
     assert_eq!(executed.load(Ordering::Relaxed), 1);
+}
+
+/// What a responder behind the hub is told about a sender that says of itself that it is the chef.
+async fn forged_identity(hub: tower_mqtt::hub::HubBuilder) -> [(u16, String); 2] {
+    let hub = hub.bind("127.0.0.1:0").start().await.unwrap();
+    let router = Router::new()
+        .route("who", async |caller: Caller, Extension(ClientId(id)): Extension<ClientId>| {
+            format!("{caller} on {id}")
+        })
+        .layer(AuthorizeLayer::new(HubIdentity::new()));
+    let _responder = Responder::builder(hub.link("kitchen")).serve(router).await.unwrap();
+    let url = format!("mqtt://anna@{}?client_id=M7", hub.local_addr().unwrap());
+    let remote = Requester::builder(Client::connect(&url).await.unwrap()).build().await.unwrap();
+    let local = Requester::builder(hub.link("oven")).build().await.unwrap();
+    let forged = || {
+        let request = Request::new("who", "").unwrap();
+        request.user_property("hub-identity", "chef").user_property("hub-client-id", "knife")
+    };
+    [sent(&remote, forged()).await, sent(&local, forged()).await]
+}
+
+#[tokio::test]
+async fn behind_the_hub_nobody_can_be_somebody_else() {
+    let by_user_name = async |credentials: Credentials| {
+        credentials.username.map(Identity::new).ok_or(ReasonCode::NOT_AUTHORIZED)
+    };
+    let known = forged_identity(Hub::builder().authenticate(by_user_name)).await;
+    assert_eq!(known, [(200, "anna on M7".into()), (200, "oven on oven".into())]);
+    let [remote, local] = forged_identity(Hub::builder()).await;
+    assert_eq!((remote.0, local.0), (401, 401), "it knows nobody");
 }

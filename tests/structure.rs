@@ -19,7 +19,7 @@ const MAY_NAME: &[(&str, &[&str])] = &[
     ("link", &["core", "error"]),
     ("requester", &["core", "message", "error", "dialect", "id", "link", "scope"]),
     ("responder", &["core", "message", "error", "dialect", "link", "scope"]),
-    ("hub", &["core", "message", "error", "dialect", "link"]),
+    ("hub", &["core", "message", "error", "dialect", "layer", "link"]),
 ];
 
 /// What the core may use from outside: it has no clock, no random numbers, no tasks, no network.

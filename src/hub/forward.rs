@@ -12,7 +12,7 @@ use crate::message::{Response, Status};
 
 impl Worker {
     /// Forwards a message to those who are subscribed; the code for PUBACK.
-    pub(super) fn publish(&self, from: &Client, message: Message) -> ReasonCode {
+    pub(super) fn publish(&self, from: &Client, mut message: Message) -> ReasonCode {
         let counters = &self.shared.counters;
         if !self.allows(from, Access::Publish(&message.topic)) {
             counters.refused.increment();
@@ -24,6 +24,7 @@ impl Worker {
             counters.refused.increment();
             return ReasonCode::TOPIC_NAME_INVALID;
         }
+        self.identify(from, &mut message);
         self.forward(Some(from.key), message)
     }
 

@@ -37,6 +37,10 @@
 //! - The response topic that CONNACK gives a client (`clients/{client id}/responses`, and everything
 //!   below) belongs to it: no other client may subscribe to it, and wildcard subscriptions of others
 //!   do not see what goes there.
+//! - A hub that [authenticates](HubBuilder::authenticate) writes into every message from whom it is,
+//!   as the user properties `hub-client-id` and `hub-identity`. What a sender writes there itself is
+//!   removed, with and without authentication; so a responder can
+//!   [believe it](crate::layer::authorize::hub_identity).
 //!
 //! # Bounds
 //!
@@ -61,6 +65,7 @@ mod builder;
 mod client;
 mod convert;
 mod forward;
+mod identity;
 mod in_process;
 mod listener;
 mod presence;

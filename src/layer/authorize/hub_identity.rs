@@ -1,34 +1,54 @@
-//! The identity of the connection, as the [hub](crate) has authenticated it.
+//! The identity of the connection, as the hub has authenticated it.
 //!
-//! The hub knows who each connection belongs to. It writes that into every message that it
-//! forwards, after it has removed what the sender had put there itself:
+//! The hub knows who each connection belongs to. One that
+//! authenticates writes that into every message that it forwards:
 //!
 //! | user property | value |
 //! |---|---|
 //! | `hub-client-id` | the sender's client identifier |
-//! | `hub-identity` | who its authentication says it is; absent when the hub authenticates nobody |
+//! | `hub-identity` | who the hub's authentication says it is |
 //!
-//! So a sender cannot forge them. This holds behind the hub *only*: an ordinary broker passes on
-//! what the sender wrote. Never use it on a link to a broker.
+//! It removes what a sender has written there itself, so these cannot be forged. A hub without
+//! authentication knows nobody: it removes, and writes nothing. A link of the hub's own process is
+//! trusted, and is identified by its client identifier; no authentication hook should give that name
+//! to a stranger.
 //!
-//! ```
-//! use tower::ServiceExt;
-//! use tower_mqtt::layer::authorize::hub_identity::HubIdentity;
-//! use tower_mqtt::layer::authorize::{AuthorizeLayer, Caller};
-//! use tower_mqtt::{Request, Router};
-//!
-//! let router = Router::new()
-//!     .route("greet", async |who: Caller| format!("hello {who}"))
-//!     .layer(AuthorizeLayer::new(HubIdentity::new()));
-//!
-//! # tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {
-//! // As the hub forwards it:
-//! let request = Request::new("greet", "")?.user_property("hub-identity", "anna");
-//! assert_eq!(router.clone().oneshot(request).await?.payload(), "hello anna");
-//! assert_eq!(router.oneshot(Request::new("greet", "")?).await?.status().code(), 401);
-//! # Ok::<_, Box<dyn std::error::Error>>(())
-//! # }).unwrap();
-//! ```
+//! This holds behind the hub *only*: an ordinary broker passes on what the sender wrote. Never use it
+//! on a link to a broker.
+#![cfg_attr(
+    feature = "ntex",
+    doc = r#"
+```
+use tower::ServiceExt;
+use tower_mqtt::core::packet::ReasonCode;
+use tower_mqtt::hub::{Credentials, Identity};
+use tower_mqtt::layer::authorize::hub_identity::{HubIdentity, IDENTITY};
+use tower_mqtt::layer::authorize::{AuthorizeLayer, Caller};
+use tower_mqtt::{Client, Hub, Request, Requester, Responder, Router};
+
+# #[tokio::main(flavor = "current_thread")]
+# async fn main() -> Result<(), Box<dyn std::error::Error>> {
+let check = async |credentials: Credentials| match credentials.password.as_deref() {
+    Some(b"open sesame") => Ok(Identity::new("anna")),
+    _ => Err(ReasonCode::BAD_USER_NAME_OR_PASSWORD),
+};
+let hub = Hub::builder().bind("127.0.0.1:0").authenticate(check).start().await?;
+let router = Router::new()
+    .route("greet", async |who: Caller| format!("hello {who}"))
+    .layer(AuthorizeLayer::new(HubIdentity::new()));
+let responder = Responder::builder(hub.link("kitchen")).serve(router).await?;
+
+let address = hub.local_addr().expect("it was bound");
+let link = Client::connect(&format!("mqtt://m7:open%20sesame@{address}")).await?;
+let requester = Requester::builder(link).build().await?;
+let forged = Request::new("greet", "")?.user_property(IDENTITY, "the chef");
+assert_eq!(requester.oneshot(forged).await?.payload(), "hello anna");
+# drop(responder);
+# hub.shutdown(std::time::Duration::from_secs(1)).await;
+# Ok(())
+# }
+```"#
+)]
 
 use std::future::{Ready, ready};
 
