@@ -68,6 +68,7 @@
     doc = "| [`link`] | connections: [`Client`] to a broker, [in memory](link::memory) |\n| [`hub`] | the embedded server, for when there is no broker |"
 )]
 #![cfg_attr(not(feature = "ntex"), doc = "| [`link`] | connections: [in memory](link::memory) |")]
+//! | [`layer`] | middleware for both sides: timeout, retry, dedup, limits, authorize, trace |
 //! | [`dialect`] | how requests and responses are written on topics, and how to add another way |
 //! | [`error`] | what can go wrong, sorted by whether the request may have been executed |
 //! | [`core`] | the protocol without clock, network or tasks: topics, templates, tables |
@@ -99,12 +100,16 @@
 //!    |---|---|---|
 //!    | [calls in flight](requester::RequesterBuilder::max_in_flight) | 1,024 | `poll_ready` waits |
 //!    | [requests being handled](responder::ResponderBuilder::concurrency) | 256 | answered 503 |
-//! 10. A handler may make calls over the link that it is served on, as long as requests are
-//!     [acknowledged on receipt](responder::Acknowledge), the default.
-//! 11. [`shutdown`](Responder::shutdown) lets handlers finish and leaves no thread and no task.
+//! 10. With a [`DedupLayer`](layer::DedupLayer) a request is executed at most once per process
+//!     while it is remembered. Its memory is bounded; when it is full of requests that are running,
+//!     a new one is refused, and none of them is forgotten.
+//! 11. A handler that makes calls does not wait for itself. When requests are
+//!     [acknowledged on receipt](responder::Acknowledge), the default, it may call over the link
+//!     that it is served on; when after the answer, over
+//!     [another one](responder::ResponderBuilder::link_for_calls).
+//! 12. [`shutdown`](Responder::shutdown) lets handlers finish and leaves no thread and no task.
 //!
-//! Not promised: at most one execution. QoS 1 delivers at least once, and a responder does not
-//! remember what it has seen. A handler that must not run twice has to know its requests.
+//! Not promised without a dedup layer: at most one execution. QoS 1 delivers at least once.
 //!
 //! # Brokers, and what they say when nobody is subscribed
 //!
@@ -123,6 +128,8 @@
 //! |---|---|---|
 //! | `ntex` | yes | the network: the client for brokers and the hub |
 //! | `json` | yes | JSON payloads: `Request::json`, `Response::json`, the `Json` extractor |
+//! | `auth` | no | bearer tokens, HMAC signatures and device proofs for [`layer::authorize`] |
+//! | `metrics` | no | `layer::metrics`: counters and histograms through the `metrics` facade |
 //!
 //! A feature adds; it never changes how the rest behaves.
 

@@ -1,5 +1,6 @@
 //! The README's table of bounds says what the defaults are.
 
+use tower_mqtt::core::inbox::InboxLimits;
 use tower_mqtt::link::{OutgoingLimits, memory};
 use tower_mqtt::{Requester, Responder};
 
@@ -39,6 +40,14 @@ async fn of_links_requesters_and_responders() {
     assert_says("requests that a responder handles at once", "256");
 }
 
+#[test]
+fn of_the_layers() {
+    let InboxLimits { entries, bytes, age, .. } = InboxLimits::default();
+    let minutes = age.as_secs() / 60;
+    let remembered = format!("{}, {} MiB, {minutes} min", grouped(entries), bytes / MIB);
+    assert_says("requests that `DedupLayer` remembers", &remembered);
+}
+
 #[cfg(feature = "ntex")]
 #[test]
 fn of_the_client_and_the_hub() {
@@ -63,6 +72,8 @@ fn of_the_client_and_the_hub() {
             format!("{} messages, {waiting} MiB", grouped(limits.queued_messages)),
         ),
         ("hub: messages between", grouped(limits.between_workers)),
+        ("hub: a client that takes nothing", format!("{} s", limits.stalled.as_secs())),
+        ("hub: levels", grouped(limits.filter_levels)),
     ] {
         assert_says(begin, &value);
     }
