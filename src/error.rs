@@ -56,7 +56,8 @@ pub enum RequestError {
     /// The request cannot be sent as it is.
     #[error("invalid request: {0}")]
     InvalidRequest(#[from] InvalidRequest),
-    /// The hub or the vendor's platform says that the device is not connected.
+    /// The device is not connected. For dialects in which somebody knows; over MQTT itself it is
+    /// [`NoResponder`](Self::NoResponder).
     #[error("the device is not connected")]
     Offline,
     /// The requester, its link or its hub was closed.
@@ -68,7 +69,8 @@ pub enum RequestError {
 }
 
 impl RequestError {
-    /// Whether the request may have been executed.
+    /// Whether the request may have been executed. `Unknown` is the careful answer: a `Timeout` or
+    /// `Closed` that came before anything was sent says it as well.
     ///
     /// ```
     /// use tower_mqtt::{Delivery, RequestError};
@@ -138,8 +140,9 @@ impl From<BoxError> for RequestError {
     }
 }
 
-/// The error of a layer that this crate does not know. A clone is the same error, and equal to it;
-/// no two others are equal.
+/// The error of a layer that this crate does not know: the one boxed error here, as layers of any
+/// crate may be put around a requester and what they say must not be lost. A clone is the same
+/// error, and equal to it; no two others are equal.
 #[derive(Debug, Clone)]
 pub struct LayerError(Arc<dyn StdError + Send + Sync>);
 

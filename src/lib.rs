@@ -52,8 +52,8 @@
 //!  ResponseFuture       an answer that is there beats a clock that has run out
 //! ```
 //!
-//! Behind every [`Link`] one thread or task owns the connection and all tables, so nothing is locked
-//! for a request. Handlers run as tasks on the runtime where
+//! Behind every [`Link`] one thread or task owns the connection and all its tables, so that over a
+//! network nothing is locked for a request. Handlers run as tasks on the runtime where
 //! [`serve`](responder::ResponderBuilder::serve) was called.
 //!
 //! # What lives where

@@ -216,7 +216,7 @@ impl Response {
     #[cfg(feature = "json")]
     pub fn json_from(value: &(impl serde::Serialize + ?Sized)) -> Self {
         match serde_json::to_vec(value) {
-            Ok(payload) => Self::new(payload).content_type(JSON),
+            Ok(payload) => Self::new(payload).with_content_type(JSON),
             Err(error) => {
                 tracing::error!(%error, "an answer has no JSON form");
                 Self::error(Status::INTERNAL)
@@ -240,7 +240,7 @@ impl Response {
     }
 
     /// What the payload is, when the responder said so.
-    pub fn get_content_type(&self) -> Option<&str> {
+    pub fn content_type(&self) -> Option<&str> {
         self.content_type.as_deref()
     }
 
@@ -265,7 +265,7 @@ impl Response {
     }
 
     /// Says what the payload is.
-    pub fn content_type(mut self, content_type: impl Into<Text>) -> Self {
+    pub fn with_content_type(mut self, content_type: impl Into<Text>) -> Self {
         self.content_type = Some(content_type.into());
         self
     }
@@ -277,7 +277,7 @@ impl Response {
     }
 
     /// Adds a user property.
-    pub fn user_property(mut self, name: impl Into<Text>, value: impl Into<Text>) -> Self {
+    pub fn with_user_property(mut self, name: impl Into<Text>, value: impl Into<Text>) -> Self {
         self.user_properties.push(name, value);
         self
     }

@@ -42,7 +42,8 @@ async fn of_links_requesters_and_responders() {
 
 #[test]
 fn of_the_layers() {
-    let InboxLimits { entries, bytes, age, .. } = InboxLimits::default();
+    let InboxLimits { entries, bytes, age, joined } = InboxLimits::default();
+    assert_says("copies that wait for a request", &grouped(joined));
     let minutes = age.as_secs() / 60;
     let remembered = format!("{}, {} MiB, {minutes} min", grouped(entries), bytes / MIB);
     assert_says("requests that `DedupLayer` remembers", &remembered);

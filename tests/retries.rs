@@ -28,7 +28,7 @@ const fn ms(milliseconds: u64) -> Duration {
 }
 
 async fn link(port: u16) -> Link {
-    let reconnect = Reconnect { shortest: ms(10), longest: ms(50), ..Reconnect::default() };
+    let reconnect = Reconnect { shortest: ms(10), longest: ms(50) };
     let client = Client::builder(&format!("mqtt://127.0.0.1:{port}")).reconnect(reconnect);
     client.connect().await.expect("connected")
 }
@@ -125,7 +125,7 @@ async fn a_lost_answer_is_executed_once(broker: u16) {
 }
 
 async fn a_responder_that_dies_leaves_the_request_to_another(broker: u16) {
-    let (died, mut deaths) = mpsc::unbounded_channel();
+    let (died, mut ends) = mpsc::unbounded_channel();
     let mortal = link(broker).await;
     let own = mortal.clone();
     let dies = Router::new().route("brew", async move || -> &'static str {
@@ -136,7 +136,7 @@ async fn a_responder_that_dies_leaves_the_request_to_another(broker: u16) {
     let _first = Responder::builder(mortal).share("kitchen").serve(dies).await.unwrap();
     let requester = Requester::builder(link(broker).await).build().await.unwrap();
     let call = tokio::spawn(patient(requester).oneshot(Request::new("brew", "").unwrap()));
-    deaths.recv().await.expect("executed, and not answered");
+    ends.recv().await.expect("executed, and not answered");
     let lives = Router::new().route("brew", async || "pot of another");
     let second = Responder::builder(link(broker).await).share("kitchen").serve(lives);
     let _second = second.await.unwrap();

@@ -18,7 +18,7 @@ const MAY_NAME: &[(&str, &[&str])] = &[
     ("layer", &["core", "message", "error", "id", "scope"]),
     ("link", &["core", "error"]),
     ("requester", &["core", "message", "error", "dialect", "id", "link", "scope"]),
-    ("responder", &["core", "message", "error", "dialect", "link", "scope"]),
+    ("responder", &["core", "message", "error", "dialect", "layer", "link", "scope"]),
     ("hub", &["core", "message", "error", "dialect", "layer", "link"]),
 ];
 
@@ -41,7 +41,9 @@ fn files() -> Vec<File> {
             let path = entry.unwrap().path();
             if path.is_dir() {
                 folders.push(path);
-            } else if path.extension().is_some_and(|extension| extension == "rs") {
+            } else if path.extension().is_some_and(|extension| extension == "rs")
+                && !path.ends_with("tests.rs")
+            {
                 let inside = path.strip_prefix(&src).unwrap().to_path_buf();
                 let first = inside.components().next().unwrap().as_os_str().to_str().unwrap();
                 let module = first.trim_end_matches(".rs").to_owned();

@@ -18,7 +18,7 @@ pub struct SubscribeOptions<Q> {
 
 /// One copy of a message, for one client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Delivery<C, Q> {
+pub struct Recipient<C, Q> {
     /// Who gets it.
     pub client: C,
     /// The highest quality of service that the client's subscriptions allow.
@@ -141,7 +141,7 @@ impl<C: Copy + Eq + Hash, Q: Copy + Ord> Subscriptions<C, Q> {
         &self,
         topic: &str,
         publisher: Option<C>,
-        out: &mut Vec<Delivery<C, Q>>,
+        out: &mut Vec<Recipient<C, Q>>,
     ) -> Routed {
         self.route_with(topic, publisher, out, |_| true)
     }
@@ -161,7 +161,7 @@ impl<C: Copy + Eq + Hash, Q: Copy + Ord> Subscriptions<C, Q> {
         &self,
         topic: &str,
         publisher: Option<C>,
-        out: &mut Vec<Delivery<C, Q>>,
+        out: &mut Vec<Recipient<C, Q>>,
         mut accepts: impl FnMut(C) -> bool,
     ) -> Routed {
         let start = out.len();
@@ -270,7 +270,7 @@ impl<C: Copy + Eq + Hash, Q: Copy> Members<C, Q> {
     }
 
     /// The members that want a message of `publisher`.
-    fn wants(&self, publisher: Option<C>) -> impl Iterator<Item = Delivery<C, Q>> {
+    fn wants(&self, publisher: Option<C>) -> impl Iterator<Item = Recipient<C, Q>> {
         self.list.iter().filter_map(move |member| wants(member, publisher))
     }
 }
@@ -284,9 +284,9 @@ impl<C, Q> Default for Members<C, Q> {
 fn wants<C: Copy + Eq, Q: Copy>(
     &(client, options): &(C, SubscribeOptions<Q>),
     publisher: Option<C>,
-) -> Option<Delivery<C, Q>> {
+) -> Option<Recipient<C, Q>> {
     let own = options.no_local && publisher == Some(client); // [MQTT-3.8.3-3]
-    (!own).then_some(Delivery { client, qos: options.qos })
+    (!own).then_some(Recipient { client, qos: options.qos })
 }
 
 /// The members of a shared subscription, who take turns.
@@ -301,7 +301,7 @@ impl<C: Copy + Eq, Q: Copy> Group<C, Q> {
         &self,
         publisher: Option<C>,
         accepts: &mut impl FnMut(C) -> bool,
-    ) -> Option<Delivery<C, Q>> {
+    ) -> Option<Recipient<C, Q>> {
         let list = &self.members.list;
         // Threads that route at the same time start at different members. The order of anything
         // else does not depend on this counter.
@@ -336,7 +336,7 @@ impl<C: Copy + Eq + Hash> Overlap<C> {
         members: &Members<C, Q>,
         publisher: Option<C>,
         start: usize,
-        out: &mut Vec<Delivery<C, Q>>,
+        out: &mut Vec<Recipient<C, Q>>,
     ) {
         if members.is_empty() {
             return;
@@ -466,7 +466,7 @@ mod tests {
     #[test]
     fn a_refusal_is_told_from_nobody() {
         let mut table = Table::new();
-        let mut out = vec![Delivery { client: 9, qos: 0 }];
+        let mut out = vec![Recipient { client: 9, qos: 0 }];
         assert_eq!(table.route("a", None, &mut out), Routed::default());
         for client in 0..3 {
             table.subscribe(client, &filter("$share/g/a"), qos(0));

@@ -19,7 +19,7 @@ use super::client::Client;
 use super::shared::{Acknowledge, ClientKey, Mailbox, Order, Shared};
 use super::{in_process, listener, session};
 use crate::core::packet::{Message, Qos, ReasonCode, Subscription};
-use crate::core::subscriptions::{Delivery, SubscribeOptions, Subscriptions};
+use crate::core::subscriptions::{Recipient, SubscribeOptions, Subscriptions};
 use crate::core::topic::TopicFilter;
 use crate::link::ntex::thread::Thread;
 
@@ -30,7 +30,7 @@ const TURN: usize = 256;
 const END: Duration = Duration::from_secs(1);
 
 type Routes = Subscriptions<ClientKey, Qos>;
-pub(super) type Deliveries = Vec<Delivery<ClientKey, Qos>>;
+pub(super) type Deliveries = Vec<Recipient<ClientKey, Qos>>;
 
 /// What belongs to one worker. Lives on its thread.
 pub(super) struct Worker {

@@ -5,9 +5,9 @@
 //! use tower_mqtt::layer::CatchPanicLayer;
 //! use tower_mqtt::{Request, Requester, Responder, Router, link::memory};
 //!
-//! # std::panic::set_hook(Box::new(|_| {}));
 //! # #[tokio::main(flavor = "current_thread")]
 //! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # std::panic::set_hook(Box::new(|_| {}));
 //! async fn divide(divisor: String) -> String {
 //!     (100 / divisor.parse().unwrap_or(0)).to_string()
 //! }

@@ -62,7 +62,8 @@
 //! On a responder:
 //!
 //! - **Limits outermost**: what is too much costs the least there. But a limit outside a dedup
-//!   counts copies too.
+//!   counts copies too, and one that tells callers apart has to be inside what authorizes: outside
+//!   it nobody is verified yet.
 //! - **What authorizes outside the dedup**, or a stranger could ask for the answers of others.
 //! - **Dedup outside the timeout and the panic catcher**, so that their 408 and 500 are remembered,
 //!   and the handler is not executed again for a copy.

@@ -43,7 +43,7 @@ use super::{
     SendError, SendId, Transport,
 };
 use crate::core::packet::{Message, Qos, ReasonCode, Subscription};
-use crate::core::subscriptions::{Delivery, SubscribeOptions, Subscriptions};
+use crate::core::subscriptions::{Recipient, SubscribeOptions, Subscriptions};
 use crate::core::topic::{TopicFilter, TopicName, encode_level};
 
 /// Events that wait for one link. When full, a message to it is refused with 0x97 at QoS 1 and
@@ -354,7 +354,7 @@ impl State {
     }
 
     fn forward(&mut self, from: usize, message: &Message) -> ReasonCode {
-        let mut deliveries: Vec<Delivery<usize, Qos>> = Vec::new();
+        let mut deliveries: Vec<Recipient<usize, Qos>> = Vec::new();
         self.subscriptions.route(message.topic.as_str(), Some(from), &mut deliveries);
         if deliveries.is_empty() {
             return ReasonCode::NO_MATCHING_SUBSCRIBERS;
@@ -368,7 +368,7 @@ impl State {
             Fate::Repeat(copies) => (copies, Duration::ZERO),
         };
         let mut taken = false;
-        for Delivery { client, qos, .. } in deliveries {
+        for Recipient { client, qos, .. } in deliveries {
             let qos = message.qos.min(qos);
             taken |= self.deliver(client, &Message { qos, ..message.clone() }, copies, after);
         }

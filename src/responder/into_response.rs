@@ -85,13 +85,13 @@ impl IntoResponse for Infallible {
 
 impl IntoResponse for &'static str {
     fn into_response(self) -> Response {
-        Response::new(self).content_type(TEXT)
+        Response::new(self).with_content_type(TEXT)
     }
 }
 
 impl IntoResponse for String {
     fn into_response(self) -> Response {
-        Response::new(self).content_type(TEXT)
+        Response::new(self).with_content_type(TEXT)
     }
 }
 
@@ -148,7 +148,7 @@ mod tests {
 
     fn answer(value: impl IntoResponse) -> (u16, Bytes, Option<String>) {
         let response = value.into_response();
-        let content_type = response.get_content_type().map(str::to_owned);
+        let content_type = response.content_type().map(str::to_owned);
         (response.status().code(), response.into_payload(), content_type)
     }
 

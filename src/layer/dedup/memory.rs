@@ -98,8 +98,8 @@ impl Drop for Execution {
 fn copy(response: &Response) -> Response {
     let mut copy = Response::new(Bytes::copy_from_slice(response.payload()))
         .with_status(response.status().clone());
-    if let Some(content_type) = response.get_content_type() {
-        copy = copy.content_type(content_type.to_owned());
+    if let Some(content_type) = response.content_type() {
+        copy = copy.with_content_type(content_type.to_owned());
     }
     *copy.user_properties_mut() = response.user_properties().clone();
     copy
@@ -108,7 +108,7 @@ fn copy(response: &Response) -> Response {
 fn size(response: &Response) -> usize {
     let pair = |(name, value): (&str, &str)| name.len() + value.len() + size_of::<[Text; 2]>();
     response.payload().len()
-        + response.get_content_type().map_or(0, str::len)
+        + response.content_type().map_or(0, str::len)
         + response.status().message().map_or(0, str::len)
         + response.user_properties().iter().map(pair).sum::<usize>()
 }

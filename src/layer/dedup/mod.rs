@@ -226,7 +226,7 @@ mod tests {
         let (mut service, mut handle) = responder(&DedupLayer::default());
         let mut first = start(&mut service, request("1"));
         let mut second = start(&mut service.clone(), request("1"));
-        respond(&mut handle, Response::new("miso").user_property("a", "b")).await;
+        respond(&mut handle, Response::new("miso").with_user_property("a", "b")).await;
         assert_pending!(second.poll());
         assert_eq!(assert_ready_ok!(first.poll()).payload(), "miso");
         assert!(second.is_woken());

@@ -173,13 +173,14 @@ mod tests {
     use tokio_test::assert_ready_ok;
 
     use super::*;
+    use crate::layer::authorize::Caller;
     use crate::layer::mock::{
         at_once, code, keeps_the_contract, request, requester, responder, start,
     };
 
     fn from(caller: &str) -> Request {
         let mut request = request("1");
-        request.parts_mut().response_topic = Some(caller.parse().unwrap());
+        request.parts_mut().extensions.insert(Caller::new(caller));
         request
     }
 

@@ -13,10 +13,11 @@
 //!
 //! # Who is a caller
 //!
-//! By default a caller is a response topic: what a broker guards with one rule for each client. On
-//! a requester, where requests have none yet, all are one caller. Behind a layer that has verified
-//! who asks, say `.caller(|parts| ..)` with that identity. Callers are remembered by a keyed hash
-//! of 64 bits, so a long name costs no more than a short one; that two callers share a limit is as
+//! By default a caller is the [`Caller`] that a layer outside this one has
+//! [verified](super::authorize), and all who are not verified are one caller together: nothing
+//! that a request says of itself, its response topic included, can be believed before. So a limit
+//! per caller belongs inside the layer that authorizes, and one for all outside it. What else tells
+//! callers apart is named with `.caller(|parts| ..)`. They are remembered by a keyed hash of 64 bits, so a long name costs no more than a short one; that two callers share a limit is as
 //! likely as one in 2⁶⁴ for each pair.
 
 mod concurrency;
@@ -32,6 +33,7 @@ pub use self::concurrency::{ConcurrencyLimit, ConcurrencyLimitLayer};
 pub use self::future::ResponseFuture;
 pub use self::payload::{PayloadLimit, PayloadLimitLayer};
 pub use self::rate::{RateLimit, RateLimitLayer};
+use super::authorize::Caller;
 use crate::message::Parts;
 
 /// Who asks, as a keyed hash.
@@ -51,7 +53,7 @@ impl CallerOf {
 
 impl Default for CallerOf {
     fn default() -> Self {
-        Self::new(|parts| parts.response_topic.clone())
+        Self::new(|parts| parts.extensions.get::<Caller>().cloned())
     }
 }
 

@@ -82,7 +82,9 @@ async fn another_lock_is_not() {
             let signed =
                 Signed { correlation_data: &data, topic: request.topic(), response: &response };
             let proof = signed.prove(&key(b'8'), Token::parse(&data).unwrap().request_id);
-            response = response.user_property(DEVICE_ID, name).user_property(DEVICE_PROOF, proof);
+            response = response
+                .with_user_property(DEVICE_ID, name)
+                .with_user_property(DEVICE_PROOF, proof);
             response
         });
         let expected =
@@ -111,7 +113,7 @@ async fn an_earlier_answer_is_not() {
         let proof = response.user_properties_mut().remove(DEVICE_PROOF).unwrap();
         let (_, tag) = proof.split_once('.').unwrap();
         let id = to_text(Token::parse(&data).unwrap().request_id);
-        response.user_property(DEVICE_PROOF, format!("v1={id}.{tag}"))
+        response.with_user_property(DEVICE_PROOF, format!("v1={id}.{tag}"))
     });
     assert_eq!(forged.await.unwrap_err(), ProofError::Mismatch);
 }
@@ -136,7 +138,7 @@ async fn a_changed_answer_is_not() {
         (
             |r| {
                 Response::new("unlocked")
-                    .user_property(DEVICE_ID, "lock-7")
+                    .with_user_property(DEVICE_ID, "lock-7")
                     .with_status(r.status().clone())
             },
             ProofError::Missing { status: Status::OK },
@@ -144,7 +146,7 @@ async fn a_changed_answer_is_not() {
         (
             |mut r| {
                 r.user_properties_mut().remove(DEVICE_PROOF);
-                r.user_property(DEVICE_PROOF, "v1=AAAA.AAAA")
+                r.with_user_property(DEVICE_PROOF, "v1=AAAA.AAAA")
             },
             ProofError::Missing { status: Status::OK },
         ),
@@ -161,7 +163,9 @@ async fn the_challenge_sent_back_is_no_proof() {
         let data = request.parts().correlation_data.clone().unwrap();
         let token = Token::parse(&data).unwrap();
         let proof = format!("v1={}.{}", to_text(token.request_id), to_text(token.challenge));
-        Response::new("5 s").user_property(DEVICE_ID, "lock-7").user_property(DEVICE_PROOF, proof)
+        Response::new("5 s")
+            .with_user_property(DEVICE_ID, "lock-7")
+            .with_user_property(DEVICE_PROOF, proof)
     });
     assert_eq!(error.await.unwrap_err(), ProofError::Mismatch);
 }
@@ -281,7 +285,7 @@ proptest::proptest! {
         device in "\\PC{0,8}",
         proof in "(v1=)?[A-Za-z0-9_=-]{0,24}[.]?[A-Za-z0-9_=-]{0,45}",
     ) {
-        let response = Response::new("").user_property(DEVICE_ID, device).user_property(DEVICE_PROOF, proof);
+        let response = Response::new("").with_user_property(DEVICE_ID, device).with_user_property(DEVICE_PROOF, proof);
         let topic = topic("a");
         let signed = Signed { correlation_data: &data, topic: &topic, response: &response };
         proptest::prop_assert!(signed.check(&key(7)).is_err());
