@@ -28,11 +28,15 @@ struct Claim<'a> {
 
 impl<'a> Claim<'a> {
     /// Takes the client identifier; returns as well which session had it.
-    fn take(worker: &'a Worker, client_id: &'a Arc<str>) -> (Self, Option<ClientKey>) {
-        let key = worker.shared.new_key(worker.index);
+    fn take(
+        worker: &'a Worker,
+        client_id: &'a Arc<str>,
+        protocol: Protocol,
+    ) -> Result<(Self, Option<ClientKey>), ReasonCode> {
+        let key = worker.shared.new_key(worker.index, protocol == Protocol::InProcess);
+        let earlier = worker.shared.claim(client_id, key)?;
         worker.starting.borrow_mut().insert(key.serial, Vec::new());
-        let earlier = worker.shared.claim(client_id, key);
-        (Self { worker, client_id, key, kept: false }, earlier)
+        Ok((Self { worker, client_id, key, kept: false }, earlier))
     }
 
     fn keep(mut self) {
@@ -62,7 +66,7 @@ impl Worker {
         let identity = self.authenticate(credentials).await?;
         let response_base =
             access::response_base(&client_id).ok_or(ReasonCode::CLIENT_IDENTIFIER_NOT_VALID)?;
-        let (claim, earlier) = Claim::take(self, &client_id);
+        let (claim, earlier) = Claim::take(self, &client_id, protocol)?;
         if let Some(earlier) = earlier {
             self.take_over(earlier).await;
         }

@@ -36,6 +36,8 @@ pub(super) struct Client {
     limits: HubLimits,
     queue: RefCell<VecDeque<Waiting>>,
     queued_bytes: Cell<usize>,
+    /// Set while what waits is being sent.
+    pub(super) draining: Cell<bool>,
     gone: Cell<bool>,
     /// How often it has taken what was too much for its socket.
     relieved: Cell<u64>,
@@ -88,6 +90,7 @@ impl Client {
             limits,
             queue: RefCell::default(),
             queued_bytes: Cell::new(0),
+            draining: Cell::new(false),
             gone: Cell::new(false),
             relieved: Cell::new(0),
             watched: Cell::new(false),

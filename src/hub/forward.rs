@@ -111,6 +111,11 @@ impl Worker {
 
     /// Sends what waits for a client, as far as it can be sent.
     pub(super) fn drain(&self, client: &Client) {
+        // What is answered for a message that cannot be sent may be for this very client: it is
+        // queued, and the loop below comes to it.
+        if client.draining.replace(true) {
+            return;
+        }
         while let Some(waiting) = client.next_to_send() {
             // [MQTT-3.3.2-5]
             let Some(message) = waiting.aged() else {
@@ -122,14 +127,19 @@ impl Worker {
                 self.answer_unavailable(&message);
             }
         }
+        client.draining.set(false);
     }
 
     /// Answers a request in the name of a responder that it cannot be delivered to.
+    ///
+    /// Where the hub has rules it does so only on the response topics that it gives out itself: they
+    /// reach nobody but their owner. Any other topic may be one that the sender must not publish to.
     pub(super) fn answer_unavailable(&self, request: &Message) {
         let properties = &request.properties;
         let Some(topic) = properties.response_topic.as_deref() else { return };
         let Ok(topic) = TopicName::new(topic) else { return };
-        if topic.is_reserved() {
+        let ruled = self.shared.authorize.is_some();
+        if topic.is_reserved() || (ruled && !access::is_private(topic.as_str())) {
             return;
         }
         let reply_to = ReplyTo::new(topic, properties.correlation_data.clone(), request.qos);

@@ -8,6 +8,8 @@ use std::rc::{Rc, Weak};
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
+use tokio::sync::Mutex;
+
 use super::access::{Credentials, Protocol};
 use super::client::{Client, Peer};
 use super::shared::{Order, Shared};
@@ -61,7 +63,8 @@ pub(super) fn attach(worker: &Rc<Worker>, seat: LinkSeat, client_id: Arc<str>) {
             response_base: client.response_base.clone(),
             receive_maximum: u16::MAX,
         }));
-        let transport = LocalTransport { worker, client, inbox: Rc::clone(&inbox) };
+        let transport =
+            LocalTransport { worker, client, inbox: Rc::clone(&inbox), turn: Rc::default() };
         let driver = Rc::new(RefCell::new(Driver::new(transport, seat)));
         *inbox.driver.borrow_mut() = Rc::downgrade(&driver);
         drive(&driver).await;
@@ -162,6 +165,9 @@ struct LocalTransport {
     worker: Rc<Worker>,
     client: Rc<Client>,
     inbox: Rc<Inbox>,
+    /// Subscriptions begin and end in the order in which that was asked for: what waits for the
+    /// other workers would otherwise be overtaken by its own end.
+    turn: Rc<Mutex<()>>,
 }
 
 impl LocalTransport {
@@ -189,7 +195,9 @@ impl Transport for LocalTransport {
     fn subscribe(&mut self, subscriptions: &[Subscription], id: SendId) {
         let (worker, client) = (Rc::clone(&self.worker), Rc::clone(&self.client));
         let (inbox, subscriptions) = (Rc::clone(&self.inbox), subscriptions.to_vec());
+        let turn = Rc::clone(&self.turn);
         ntex::rt::spawn(async move {
+            let _turn = turn.lock().await;
             let mut reasons = Vec::with_capacity(subscriptions.len());
             for subscription in subscriptions {
                 reasons.push(worker.subscribe(&client, subscription).await);
@@ -200,11 +208,18 @@ impl Transport for LocalTransport {
     }
 
     fn unsubscribe(&mut self, subscriptions: &[Subscription], id: SendId) {
-        let reasons = subscriptions
-            .iter()
-            .map(|subscription| self.worker.unsubscribe(&self.client, &subscription.filter))
-            .collect();
-        self.later(Event::Subscribed(id, reasons));
+        let (worker, client) = (Rc::clone(&self.worker), Rc::clone(&self.client));
+        let (inbox, subscriptions) = (Rc::clone(&self.inbox), subscriptions.to_vec());
+        let turn = Rc::clone(&self.turn);
+        ntex::rt::spawn(async move {
+            let _turn = turn.lock().await;
+            let reasons = subscriptions
+                .iter()
+                .map(|subscription| worker.unsubscribe(&client, &subscription.filter))
+                .collect();
+            inbox.events.borrow_mut().push_back(Event::Subscribed(id, reasons));
+            inbox.wake();
+        });
     }
 
     fn acknowledge(&mut self, _: AckId, _: ReasonCode) {}

@@ -102,7 +102,8 @@ impl Hub {
     }
 
     /// Connects a requester or a responder of this process to the hub, under this client
-    /// identifier. It takes the place of a client with the same one.
+    /// identifier. It takes the place of a client with the same one; a client from the network cannot
+    /// take its place (CONNACK 0x85).
     ///
     /// What it sends and receives passes no socket and no codec.
     pub fn link(&self, client_id: &str) -> Link {

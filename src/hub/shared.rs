@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 use super::access::{Authenticate, Authorize};
 use super::builder::HubLimits;
 use super::presence::Roll;
-use crate::core::packet::{Message, Qos, Subscription};
+use crate::core::packet::{Message, Qos, ReasonCode, Subscription};
 use crate::core::topic::TopicFilter;
 use crate::link::LinkSeat;
 
@@ -19,6 +19,8 @@ use crate::link::LinkSeat;
 pub(super) struct ClientKey {
     pub(super) worker: usize,
     pub(super) serial: u64,
+    /// A link of the hub's process.
+    pub(super) in_process: bool,
 }
 
 /// What workers are told. Bounded by what causes it: one for each connection, subscription or call
@@ -97,8 +99,9 @@ impl Shared {
     }
 
     /// A key for a client of this worker.
-    pub(super) fn new_key(&self, worker: usize) -> ClientKey {
-        ClientKey { worker, serial: self.next_serial.fetch_add(1, Ordering::Relaxed) }
+    pub(super) fn new_key(&self, worker: usize, in_process: bool) -> ClientKey {
+        let serial = self.next_serial.fetch_add(1, Ordering::Relaxed);
+        ClientKey { worker, serial, in_process }
     }
 
     /// Workers in turn.
@@ -108,8 +111,20 @@ impl Shared {
     }
 
     /// Gives the client identifier to this session; returns the one that had it.
-    pub(super) fn claim(&self, client_id: &Arc<str>, key: ClientKey) -> Option<ClientKey> {
-        self.sessions().insert(Arc::clone(client_id), key)
+    ///
+    /// # Errors
+    /// A link of this process, which would not come back, does not give its identifier to a client
+    /// from the network.
+    pub(super) fn claim(
+        &self,
+        client_id: &Arc<str>,
+        key: ClientKey,
+    ) -> Result<Option<ClientKey>, ReasonCode> {
+        let mut sessions = self.sessions();
+        if !key.in_process && sessions.get(client_id).is_some_and(|earlier| earlier.in_process) {
+            return Err(ReasonCode::CLIENT_IDENTIFIER_NOT_VALID);
+        }
+        Ok(sessions.insert(Arc::clone(client_id), key))
     }
 
     /// Whether the client identifier belongs to this session.

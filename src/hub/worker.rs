@@ -10,7 +10,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{Notify, mpsc, oneshot};
+use tokio::sync::{Notify, Semaphore, mpsc, oneshot};
 use tokio::time::timeout;
 
 use super::access::{self, Access};
@@ -72,7 +72,8 @@ impl Workers {
         let mut inboxes = Vec::new();
         for _ in 0..count {
             let (orders, orders_rx) = mpsc::unbounded_channel();
-            let (messages, messages_rx) = mpsc::channel(limits.between_workers.max(1));
+            let (messages, messages_rx) =
+                mpsc::channel(limits.between_workers.clamp(1, Semaphore::MAX_PERMITS));
             mailboxes.push(Mailbox { orders, messages });
             inboxes.push((orders_rx, messages_rx));
         }

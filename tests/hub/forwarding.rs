@@ -312,6 +312,39 @@ async fn a_message_too_large_for_its_subscriber_breaks_nothing() {
     assert_eq!(b.message().await.payload, b"small");
 }
 
+/// Each of them is answered with 503, to the same client: the answers must not be sent from within
+/// the sending of what waits.
+#[tokio::test]
+async fn many_waiting_messages_that_are_too_large_are_answered_one_by_one() {
+    const WAITING: usize = 1000;
+    let (_hub, address) = hub(1).await;
+    let limits = Properties::none()
+        .number(property::RECEIVE_MAXIMUM, 1)
+        .number(property::MAXIMUM_PACKET_SIZE, 300);
+    let mut a = Raw::connect(address, &Connect::new("a").properties(limits)).await;
+    assert_eq!(a.subscribe("t", QOS_1).await, 1);
+    assert_eq!(a.subscribe("clients/a/responses", QOS_1).await, 1);
+    a.publish(0x32, "t", b"first", &Properties::none()).await;
+    let mut first = None;
+    while first.is_none() {
+        if let Some(Packet::Publish(publish)) = a.read().await {
+            first = Some(publish.id);
+        }
+    }
+    for _ in 0..WAITING {
+        a.publish(0x32, "t", &[0; 400], &request("clients/a/responses")).await;
+    }
+    a.acknowledge(first.expect("it has come")).await;
+    let mut answers = 0;
+    while answers < WAITING {
+        if let Some(Packet::Publish(answer)) = a.read().await {
+            assert_unavailable(&answer);
+            answers += 1;
+            a.acknowledge(answer.id).await;
+        }
+    }
+}
+
 #[tokio::test]
 async fn a_3_1_1_client_gets_and_sends_messages_without_properties() {
     let (_hub, address) = hub(1).await;

@@ -99,12 +99,16 @@ async fn a_client_that_reads_nothing_can_be_taken_over() {
 }
 
 #[tokio::test]
-async fn a_session_of_this_process_is_taken_over_as_well() {
+async fn a_session_of_this_process_is_taken_over_only_from_this_process() {
     for workers in [1, 2] {
         let (hub, address) = hub(workers).await;
         let link = hub.link("a");
         assert!(soon(link.connected()).await);
-        let _new = client(address, "a").await;
+        let (_, connack) = Raw::try_connect(address, &Connect::new("a")).await;
+        assert!(matches!(connack, Packet::ConnAck { reason: 0x85, .. }), "{connack:?}");
+        assert!(link.is_connected());
+        let new = hub.link("a");
+        assert!(soon(new.connected()).await);
         soon(link.disconnected()).await;
         assert!(!soon(link.connected()).await);
         assert_eq!(hub.presence().0.len(), 1);

@@ -174,6 +174,6 @@ fn config(shared: &Shared) -> SharedCfg {
 }
 
 fn whole_seconds(duration: Duration) -> u16 {
-    let seconds = duration.as_secs() + u64::from(duration.subsec_nanos() > 0);
+    let seconds = duration.as_secs().saturating_add(u64::from(duration.subsec_nanos() > 0));
     u16::try_from(seconds).unwrap_or(u16::MAX).max(1)
 }
