@@ -52,7 +52,8 @@
 //!
 //! - **A timeout outside the retry** bounds all attempts together: it writes the deadline into the
 //!   request, and nothing inside goes beyond. **One inside the retry** bounds each attempt; without
-//!   it a lost answer costs the requester's whole default timeout.
+//!   it a lost answer costs the requester's whole default timeout. It should be longer than what the
+//!   handler may take, or the caller cuts short what it then asks for again.
 //! - **A hedge inside the retry**, because the retry stamps the correlation data: the two attempts
 //!   of the hedge are then one request (`max_attempts(1)` stamps and does not retry).
 //! - **Limits inside the retry** count attempts, outside it calls. What they refuse was not sent,
@@ -92,7 +93,7 @@
 //!     ServiceBuilder::new()
 //!         .layer(RateLimitLayer::new(10, Duration::from_secs(1)))
 //!         .layer(DedupLayer::default())
-//!         .layer(TimeoutLayer::new(Duration::from_secs(5))),
+//!         .layer(TimeoutLayer::new(Duration::from_secs(2))),
 //! );
 //! let _responder = Responder::builder(kitchen).serve(router).await?;
 //!

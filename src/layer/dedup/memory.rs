@@ -59,7 +59,8 @@ impl Memory {
     }
 }
 
-/// A request in progress. It is forgotten when this is dropped before its end.
+/// A request in progress. Dropped before its end, it is remembered as cut short: it has been executed
+/// in part, and must not be executed again.
 pub(super) struct Execution {
     memory: Arc<Memory>,
     key: Option<InboxKey>,
@@ -84,11 +85,14 @@ impl Execution {
 impl Drop for Execution {
     fn drop(&mut self) {
         let Some(key) = self.key.take() else { return };
-        let waiters = self.memory.lock().abandon(&key);
-        if std::thread::panicking() {
-            for waiter in waiters {
-                let _ = waiter.send(Response::error(Status::INTERNAL));
-            }
+        let answer = Response::error(if std::thread::panicking() {
+            Status::INTERNAL
+        } else {
+            Status::TIMEOUT.with_message("its execution was cut short, and is not repeated")
+        });
+        let waiters = self.memory.lock().finish(&key, answer.clone(), size(&answer), now());
+        for waiter in waiters {
+            let _ = waiter.send(answer.clone());
         }
     }
 }

@@ -39,10 +39,13 @@
 //!
 //! # What counts as executed
 //!
-//! An execution that was dropped before it answered (its caller's deadline passed) or that panicked
-//! is forgotten: a later copy executes again, and copies that waited get 503 (500 after a panic).
-//! So are answers with 503 and 429: they say that the request was not executed and ask for another
-//! attempt. Every other answer is remembered, failures too.
+//! An execution that was cut short (its caller's deadline passed) or that panicked has been executed
+//! in part, so it is remembered as well, and copies get 408 (500 after a panic): they are not
+//! executed. Let an attempt take longer than the handler's own limit, or the caller cuts short what
+//! it then cannot ask for again.
+//!
+//! Answers with 503 and 429 are forgotten: they say that the request was not executed and ask for
+//! another attempt. Every other answer is remembered, failures too.
 //!
 //! # Several processes
 //!
@@ -280,16 +283,14 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn an_execution_that_is_dropped_is_forgotten() {
+    async fn an_execution_that_is_cut_short_is_not_executed_again() {
         let (mut service, mut handle) = responder(&DedupLayer::default());
         let first = start(&mut service, request("1"));
         let mut waits = start(&mut service, request("1"));
         handle.next_request().await.unwrap();
         drop(first);
-        assert_eq!(code(assert_ready!(waits.poll())), 503);
-        let mut again = start(&mut service, request("1"));
-        respond(&mut handle, Response::new("second try")).await;
-        assert_eq!(assert_ready_ok!(again.poll()).payload(), "second try");
+        assert_eq!(code(assert_ready!(waits.poll())), 408);
+        assert_eq!(code(at_once(&mut service, request("1"))), 408);
     }
 
     #[tokio::test]
