@@ -176,6 +176,9 @@ impl Request {
     }
 
     /// Gives the request its correlation data, instead of a fresh one for each call.
+    ///
+    /// It says that requests with the same data are the same request (attempts of one call): the
+    /// answer to one completes them all, and a responder that deduplicates executes one of them.
     pub fn correlation_data(mut self, data: impl Into<Bytes>) -> Self {
         self.parts.correlation_data = Some(data.into());
         self

@@ -125,18 +125,18 @@ async fn a_lost_answer_is_executed_once(broker: u16) {
 }
 
 async fn a_responder_that_dies_leaves_the_request_to_another(broker: u16) {
-    let (died, mut ends) = mpsc::unbounded_channel();
+    let (died, mut funerals) = mpsc::unbounded_channel();
     let mortal = link(broker).await;
     let own = mortal.clone();
-    let dies = Router::new().route("brew", async move || -> &'static str {
+    let mortals = Router::new().route("brew", async move || -> &'static str {
         own.close();
         died.send(()).unwrap();
         std::future::pending().await
     });
-    let _first = Responder::builder(mortal).share("kitchen").serve(dies).await.unwrap();
+    let _first = Responder::builder(mortal).share("kitchen").serve(mortals).await.unwrap();
     let requester = Requester::builder(link(broker).await).build().await.unwrap();
     let call = tokio::spawn(patient(requester).oneshot(Request::new("brew", "").unwrap()));
-    ends.recv().await.expect("executed, and not answered");
+    funerals.recv().await.expect("executed, and not answered");
     let lives = Router::new().route("brew", async || "pot of another");
     let second = Responder::builder(link(broker).await).share("kitchen").serve(lives);
     let _second = second.await.unwrap();

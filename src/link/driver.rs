@@ -2,6 +2,7 @@
 //! to the transport. It is a state machine; whoever hosts it calls [`Driver::poll`].
 
 use std::collections::{HashMap, HashSet};
+use std::ops::ControlFlow::{self, Break, Continue};
 use std::task::{Context, Poll};
 use std::time::Instant;
 
@@ -221,11 +222,16 @@ impl<T: Transport> Driver<T> {
         }
         let now = now();
         self.take_in(cx, now);
-        if self.take_events(cx, now).is_break() {
-            return Poll::Ready(());
-        }
+        let Continue(more) = self.take_events(cx, now) else { return Poll::Ready(()) };
         self.flush(now);
         self.poll_endpoints(cx, now);
+        // What the transport has refused just now: nobody wakes this task for it.
+        if !more && let Some(refusal) = self.state.transport.try_event() {
+            cx.waker().wake_by_ref();
+            if self.handle(refusal, now).is_break() {
+                return Poll::Ready(());
+            }
+        }
         if self.attach.is_none() && self.order.is_empty() {
             self.shut();
             return Poll::Ready(());
@@ -277,18 +283,19 @@ impl<T: Transport> Driver<T> {
         self.endpoints[slot] = Some(Attached { id, endpoint });
     }
 
-    fn take_events(&mut self, cx: &mut Context<'_>, now: Instant) -> std::ops::ControlFlow<()> {
+    /// Whether there may be more, for which the task is woken again.
+    fn take_events(&mut self, cx: &mut Context<'_>, now: Instant) -> ControlFlow<(), bool> {
         for _ in 0..EVENTS_PER_TURN {
             match self.state.transport.poll_event(cx) {
                 Poll::Ready(event) => self.handle(event, now)?,
-                Poll::Pending => return std::ops::ControlFlow::Continue(()),
+                Poll::Pending => return Continue(false),
             }
         }
         cx.waker().wake_by_ref();
-        std::ops::ControlFlow::Continue(())
+        Continue(true)
     }
 
-    fn handle(&mut self, event: Event, now: Instant) -> std::ops::ControlFlow<()> {
+    fn handle(&mut self, event: Event, now: Instant) -> ControlFlow<()> {
         match event {
             Event::Message(message, ack) => self.deliver(message, ack, now),
             Event::Acknowledged(id, reason) => {
@@ -303,10 +310,10 @@ impl<T: Transport> Driver<T> {
             Event::Closed => {
                 self.disconnected(now);
                 self.shut();
-                return std::ops::ControlFlow::Break(());
+                return Break(());
             }
         }
-        std::ops::ControlFlow::Continue(())
+        Continue(())
     }
 
     fn deliver(&mut self, mut message: Message, ack: Option<AckId>, now: Instant) {

@@ -122,7 +122,7 @@ impl Link {
     }
 
     /// Makes another connection with the same settings, under a client identifier of its own: that
-    /// of this link and a number (`kitchen-2`).
+    /// of this link and a number (`kitchen~2`).
     ///
     /// # Errors
     /// As for the first connection; a [`ConnectError::Refused`] when the server's rules do not know
@@ -132,7 +132,7 @@ impl Link {
     /// Dropping the future ends the attempt.
     pub async fn sibling(&self) -> Result<Self, ConnectError> {
         let number = self.shared.siblings.fetch_add(1, Ordering::Relaxed) + 2;
-        self.shared.host.connect_as(format!("{}-{number}", self.client_id())).await
+        self.shared.host.connect_as(format!("{}~{number}", self.client_id())).await
     }
 
     /// Counts an endpoint in, unless it and those that are there would wait for each other.

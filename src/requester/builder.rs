@@ -27,7 +27,7 @@ pub enum OnDisconnect {
     /// They wait for the connection until their deadline.
     ///
     /// With a session that the server kept, what was not acknowledged is sent again with the same
-    /// correlation data, and what was acknowledged goes on waiting. Without it, only requests that
+    /// correlation data, and what was acknowledged goes on waiting. Without it, only requests at QoS 1 that
     /// are declared [`idempotent`](crate::Request::idempotent) are sent again, and the others fail
     /// with `Disconnected(Unknown)`. What was never sent waits in either case.
     RideThrough,

@@ -104,11 +104,11 @@ pub(crate) fn publish(message: &Message, packet_id: Option<NonZeroU16>) -> Publi
 
 /// U+0000 is forbidden, and a server may close the connection because of any other control
 /// character (MQTT 5 §1.5.4); Mosquitto does. A line break in an error message must not cost
-/// everybody on this link the connection, so that they are written as U+FFFD.
+/// everybody on this link the connection, so that they are written as `?`, which is never longer.
 fn string(text: &Text) -> ByteString {
     match text {
         _ if text.contains(char::is_control) => {
-            ByteString::from(text.replace(char::is_control, "\u{FFFD}"))
+            ByteString::from(text.replace(char::is_control, "?"))
         }
         Cow::Borrowed(text) => ByteString::from_static(text),
         Cow::Owned(text) => ByteString::from(text.as_str()),

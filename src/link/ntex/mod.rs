@@ -206,7 +206,7 @@ impl ClientBuilder {
         let thread = Thread::start(&name, move || live(settings, ready, seat))
             .map_err(|error| ConnectError::Thread(Arc::new(error)))?;
         // Dropped before `thread` when this future is given up, which ends what is joined then.
-        let is_ready = is_ready;
+        let (is_ready, seat_giver) = (is_ready, seat_giver);
         let client_id = is_ready.await.map_err(|_| panicked())??;
         let host = ClientHost { options, _thread: thread };
         let (link, seat) = parts.into_link(client_id.into(), Box::new(host));
