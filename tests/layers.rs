@@ -1,16 +1,18 @@
 //! Layers end to end over the in-memory network, and mixed with tower's own.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::convert::Infallible;
+use std::fmt::Debug;
 use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::sync::Notify;
+use tokio::time::Instant;
 use tower::hedge::{Hedge, Policy};
-use tower::util::BoxCloneSyncService;
-use tower::{Service, ServiceBuilder, ServiceExt};
+use tower::util::{BoxCloneService, BoxCloneSyncService};
+use tower::{BoxError, Service, ServiceBuilder, ServiceExt};
 use tower_mqtt::core::packet::Message;
 use tower_mqtt::layer::dedup::{Claim, DedupStore, InboxLimits, StoreFuture};
 use tower_mqtt::layer::retry::RetryPolicy;
@@ -256,41 +258,106 @@ impl Policy<Request> for Twice {
     }
 }
 
-#[tokio::test(start_paused = true)]
-async fn the_two_attempts_of_a_hedge_are_one_request() {
+fn hedge<S>(service: S) -> Hedge<S, Twice>
+where
+    S: Service<Request> + Clone,
+    S::Error: Into<BoxError>,
+{
+    Hedge::new(service, Twice, 1, 0.9, Duration::from_secs(1))
+}
+
+/// What became of one call that was hedged, and answered once.
+#[derive(Debug, PartialEq, Eq)]
+struct Hedged {
+    /// Requests on the wire, and how many ids they have.
+    sent: usize,
+    ids: usize,
+    executed: u32,
+    /// Attempts that got an answer: one answer ends all attempts that have its id.
+    answered: u64,
+    /// Answers that came after that: to an attempt that was given up, or to one that was answered.
+    late: u64,
+    duplicate: u64,
+}
+
+const ONE_REQUEST: Hedged =
+    Hedged { sent: 2, ids: 1, executed: 1, answered: 2, late: 0, duplicate: 1 };
+
+/// Makes calls until the hedge knows how long an answer takes, and one whose first answer is late.
+async fn hedged<S>(stack: impl FnOnce(Requester) -> S, request: impl Fn() -> Request) -> Hedged
+where
+    S: Service<Request, Response = Response, Error: Debug>,
+{
     let (network, executed) = (Network::new(), Arc::default());
     let router = kitchen(&executed).layer(DedupLayer::default());
     let _responder = Responder::builder(network.link("kitchen")).serve(router).await.unwrap();
-    let mut client = ServiceBuilder::new()
-        .layer(TimeoutLayer::new(Duration::from_secs(2)))
-        .layer(RetryLayer::new(RetryPolicy::default().max_attempts(1)))
-        .buffer::<Request>(16)
-        .layer_fn(|service| Hedge::new(service, Twice, 1, 0.9, Duration::from_secs(1)))
-        .service(requester(&network).await);
-    // It learns how long an answer takes.
+    let requester = requester(&network).await;
+    let mut client = stack(requester.clone());
     network
         .on_message(|message| if is_answer(message) { Fate::Delay(ms(10)) } else { Fate::Deliver });
     for _ in 0..10 {
         client.ready().await.unwrap().call(brew()).await.unwrap();
         tokio::time::advance(ms(500)).await;
     }
-    let before = executed.load(Ordering::Relaxed);
-    let requests = Arc::new(Mutex::new(Vec::new()));
-    let (seen, mut first) = (Arc::clone(&requests), true);
+    let (executed_before, before) = (executed.load(Ordering::Relaxed), requester.stats());
+    let ids = Arc::new(Mutex::new(Vec::new()));
+    let (seen, mut first) = (Arc::clone(&ids), true);
     network.on_message(move |message| {
         if is_answer(message) {
             return if std::mem::take(&mut first) { Fate::Delay(ms(500)) } else { Fate::Deliver };
         }
-        seen.lock().unwrap().push(message.properties.correlation_data.clone());
+        seen.lock().unwrap().push(message.properties.correlation_data.clone().unwrap());
         Fate::Deliver
     });
-    let begun = tokio::time::Instant::now();
-    client.ready().await.unwrap().call(brew()).await.unwrap();
+    let begun = Instant::now();
+    client.ready().await.unwrap().call(request()).await.unwrap();
     assert!(begun.elapsed() < ms(500), "the second attempt was answered first");
-    assert_eq!(executed.load(Ordering::Relaxed), before + 1);
-    let requests = requests.lock().unwrap();
-    assert_eq!(requests.len(), 2);
-    assert_eq!(requests[0], requests[1]);
+    tokio::time::sleep_until(begun + ms(600)).await;
+    let (ids, stats) = (ids.lock().unwrap(), requester.stats());
+    Hedged {
+        sent: ids.len(),
+        ids: ids.iter().collect::<HashSet<_>>().len(),
+        executed: executed.load(Ordering::Relaxed) - executed_before,
+        answered: stats.answered - before.answered,
+        late: stats.late - before.late,
+        duplicate: stats.duplicate - before.duplicate,
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_two_attempts_of_a_hedge_inside_are_one_request() {
+    let stack = |requester| {
+        ServiceBuilder::new()
+            .layer(TimeoutLayer::new(Duration::from_secs(2)))
+            .layer(RetryLayer::new(RetryPolicy::default().max_attempts(1)))
+            .buffer::<Request>(16)
+            .layer_fn(hedge)
+            .service(requester)
+    };
+    let ended = hedged(stack, brew).await;
+    assert_eq!(ended, ONE_REQUEST);
+}
+
+/// A hedge around the layers.
+fn outside(requester: Requester) -> impl Service<Request, Response = Response, Error = BoxError> {
+    ServiceBuilder::new()
+        .layer_fn(hedge)
+        .layer(TimeoutLayer::new(Duration::from_secs(2)))
+        .layer(RetryLayer::new(RetryPolicy::default().max_attempts(1)))
+        .service(requester)
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_two_attempts_of_a_hedge_outside_are_two_requests() {
+    let ended = hedged(outside, brew).await;
+    let two = Hedged { sent: 2, ids: 2, executed: 2, answered: 1, late: 1, duplicate: 0 };
+    assert_eq!(ended, two);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_two_attempts_of_a_hedge_outside_are_one_request_when_the_caller_names_it() {
+    let ended = hedged(outside, || brew().correlation_data("order 7")).await;
+    assert_eq!(ended, ONE_REQUEST);
 }
 
 #[tokio::test(start_paused = true)]
@@ -325,10 +392,12 @@ async fn order(State(client): State<Client>) -> Result<Response, RequestError> {
     client.oneshot(brew()).await
 }
 
-#[tokio::test(start_paused = true)]
-async fn box_clone_sync_service_holds_the_stack_on_both_sides() {
-    let (network, executed) = (Network::new(), Arc::default());
-    let service = ServiceBuilder::new()
+/// A router under all layers that have a responder's side.
+fn layered(
+    router: Router,
+) -> impl Service<Request, Response = Response, Error = Infallible, Future: Send> + Clone + Send + Sync
+{
+    ServiceBuilder::new()
         .layer(CatchPanicLayer::new())
         .layer(ConcurrencyLimitLayer::new(100))
         .layer(RateLimitLayer::new(100, Duration::from_secs(1)))
@@ -336,9 +405,14 @@ async fn box_clone_sync_service_holds_the_stack_on_both_sides() {
         .layer(DedupLayer::default())
         .layer(TimeoutLayer::new(Duration::from_secs(1)))
         .layer(RetryLayer::new(RetryPolicy::default()))
-        .service(kitchen(&executed));
+        .service(router)
+}
+
+#[tokio::test(start_paused = true)]
+async fn box_clone_sync_service_holds_the_stack_on_both_sides() {
+    let (network, executed) = (Network::new(), Arc::default());
     let service: BoxCloneSyncService<Request, Response, Infallible> =
-        BoxCloneSyncService::new(service);
+        BoxCloneSyncService::new(layered(kitchen(&executed)));
     let _responder = Responder::builder(network.link("kitchen"))
         .serve_service(["brew".parse().unwrap()], service)
         .await
@@ -351,4 +425,21 @@ async fn box_clone_sync_service_holds_the_stack_on_both_sides() {
     let guest = Requester::builder(network.link("guest")).build().await.unwrap();
     let response = guest.oneshot(Request::new("order", "").unwrap()).await.unwrap();
     assert_eq!(response.payload(), "pot 1");
+}
+
+#[tokio::test(start_paused = true)]
+async fn box_clone_service_holds_the_stack_on_both_sides() {
+    let (network, executed) = (Network::new(), Arc::default());
+    let service: BoxCloneService<Request, Response, Infallible> =
+        BoxCloneService::new(layered(kitchen(&executed)));
+    let _responder = Responder::builder(network.link("kitchen"))
+        .serve_service(["brew".parse().unwrap()], service)
+        .await
+        .unwrap();
+
+    let client: BoxCloneService<Request, Response, RequestError> =
+        BoxCloneService::new(patient(requester(&network).await));
+    let another = tokio::spawn(client.clone().oneshot(brew()));
+    assert_eq!(client.oneshot(brew()).await.unwrap().payload(), "pot 1");
+    assert_eq!(another.await.unwrap().unwrap().payload(), "pot 2");
 }
