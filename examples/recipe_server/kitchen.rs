@@ -46,3 +46,53 @@ fn find_category<'b>(book: &'b Book, name: &str) -> Result<&'b [Recipe], Status>
         Status::NOT_FOUND.with_message(format!("no such category; there are {known}"))
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use tower::ServiceExt;
+    use tower_mqtt::{Request, Response};
+
+    use super::*;
+
+    async fn ask(topic: &str, payload: &'static str) -> Response {
+        let router = router(Book::read().unwrap());
+        router.oneshot(Request::new(topic, payload).unwrap()).await.unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_list_has_the_names_of_the_dishes() {
+        for payload in ["", "{}"] {
+            let response = ask("recipes/soup/list", payload).await;
+            assert!(response.status().is_success(), "{payload:?}: {}", response.status());
+            let names: Vec<String> = response.json().unwrap();
+            assert!(names.iter().any(|name| name == "miso soup"), "{names:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn an_unknown_category_is_not_found_and_the_known_ones_are_named() {
+        for (topic, payload) in
+            [("recipes/stone/list", ""), ("recipes/stone/get", r#"{"name":"miso soup"}"#)]
+        {
+            let response = ask(topic, payload).await;
+            assert_eq!(response.status().code(), 404, "{topic}");
+            let message = response.status().message().expect("a message");
+            assert!(message.starts_with("no such category"), "{message}");
+            assert!(message.contains("soup"), "{message}");
+        }
+    }
+
+    #[tokio::test]
+    async fn an_unknown_dish_is_not_found_and_the_list_is_named() {
+        let response = ask("recipes/soup/get", r#"{"name":"stone soup"}"#).await;
+        assert_eq!(response.status().code(), 404);
+        let message = response.status().message().expect("a message");
+        assert_eq!(message, "no such dish; recipes/soup/list names them");
+    }
+
+    #[tokio::test]
+    async fn a_dish_of_the_list_is_found() {
+        let response = ask("recipes/soup/get", r#"{"name":"miso soup"}"#).await;
+        assert_eq!(response.json::<Recipe>().unwrap().name, "miso soup");
+    }
+}
