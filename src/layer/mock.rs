@@ -99,14 +99,32 @@ where
     A: Service<Request, Response = Response, Error = RequestError> + Clone,
     B: Service<Request, Response = Response, Error = Infallible> + Clone,
 {
-    let (service, handle) = mock(&layer, 1, RequestError::from);
-    contract(service, handle, ["1", "2"]).await;
-    let (service, handle) = mock::<Infallible, L>(&layer, 1, |error| unreachable!("{error}"));
-    contract(service, handle, ["3", "4"]).await;
+    let requests = ["1", "2", "3", "4"].map(request);
+    keeps_the_contract_with(layer, requests, |_, response| response).await;
 }
 
-async fn contract<S>(mut service: S, mut handle: Handle, ids: [&'static str; 2])
-where
+/// The same, where `layer` asks for more of a request, or of the answer to it.
+pub(super) async fn keeps_the_contract_with<L, A, B>(
+    layer: L,
+    [first, second, third, fourth]: [Request; 4],
+    complete: impl Fn(&Request, Response) -> Response,
+) where
+    L: Layer<MockService<RequestError>, Service = A> + Layer<MockService<Infallible>, Service = B>,
+    A: Service<Request, Response = Response, Error = RequestError> + Clone,
+    B: Service<Request, Response = Response, Error = Infallible> + Clone,
+{
+    let (service, handle) = mock(&layer, 1, RequestError::from);
+    contract(service, handle, [first, second], &complete).await;
+    let (service, handle) = mock::<Infallible, L>(&layer, 1, |error| unreachable!("{error}"));
+    contract(service, handle, [third, fourth], &complete).await;
+}
+
+async fn contract<S>(
+    mut service: S,
+    mut handle: Handle,
+    [answered, dropped]: [Request; 2],
+    complete: &impl Fn(&Request, Response) -> Response,
+) where
     S: Service<Request, Response = Response> + Clone,
     S::Error: Debug,
 {
@@ -127,19 +145,19 @@ where
     }
 
     // The service that was ready is the one that is called, and the answer is passed on.
-    let call = clone.call(request(ids[0]));
+    let call = clone.call(answered);
     let mut next = clone.clone();
     {
         let mut call = pin!(call);
         assert_pending!(task::spawn(&mut call).poll().map_ok(|_| ()));
-        let (_, send) = handle.next_request().await.unwrap();
+        let (arrived, send) = handle.next_request().await.unwrap();
         assert_pending!(task::spawn(next.ready()).poll().map_ok(|_| ()));
-        send.send_response(Response::new("miso"));
+        send.send_response(complete(&arrived, Response::new("miso")));
         assert_eq!(assert_ready!(task::spawn(&mut call).poll()).unwrap().payload(), "miso");
     }
 
     // A call that is given up gives its slot back.
-    let given_up = start(&mut next, request(ids[1]));
+    let given_up = start(&mut next, dropped);
     assert_pending!(task::spawn(clone.ready()).poll().map_ok(|_| ()));
     drop(given_up);
     assert_ready_ok!(task::spawn(clone.ready()).poll().map_ok(|_| ()));

@@ -4,7 +4,9 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tokio_test::{assert_pending, assert_ready_err, assert_ready_ok, task};
 use tower::{Service, ServiceExt};
 
-use super::super::super::mock::{Handle, code, requester, responder, start};
+use super::super::super::mock::{
+    Handle, code, keeps_the_contract_with, requester, responder, start,
+};
 use super::*;
 use crate::error::{Delivery, RequestError};
 
@@ -63,6 +65,28 @@ async fn verdict(change: impl AsyncFnOnce(Request) -> Response) -> Result<Respon
         let RequestError::Layer(error) = error else { panic!("{error}") };
         error.get_ref().downcast_ref::<ProofError>().unwrap().clone()
     })
+}
+
+#[tokio::test]
+async fn the_challenge_keeps_the_contract() {
+    let prove = |request: &Request, response: Response| {
+        let data = request.parts().correlation_data.as_ref().unwrap();
+        let signed = Signed { correlation_data: data, topic: request.topic(), response: &response };
+        let proof = signed.prove(&key(b'7'), Token::parse(data).unwrap().request_id);
+        response.with_user_property(DEVICE_ID, "lock-7").with_user_property(DEVICE_PROOF, proof)
+    };
+    keeps_the_contract_with(server(), [(); 4].map(|()| unlock()), prove).await;
+}
+
+#[tokio::test]
+async fn the_proof_keeps_the_contract() {
+    let (mut service, mut handle) = requester(&server());
+    let mut challenged = async || {
+        let _call = start(&mut service, unlock());
+        arrives(&mut handle).await.0
+    };
+    let requests = [challenged().await, challenged().await, challenged().await, challenged().await];
+    keeps_the_contract_with(lock('7'), requests, |_, response| response).await;
 }
 
 #[tokio::test]
