@@ -11,6 +11,7 @@
 //! | `tower_mqtt_refusals_total` | counter | | `side`, `route`, `status` | those of them that were refused: 401, 403, 409, 413, 429, 503, or by a layer on a requester |
 //! | `tower_mqtt_request_duration_seconds` | histogram | seconds | `side`, `route`, `outcome` | from the call to its end |
 //! | `tower_mqtt_requests_in_flight` | gauge | | `side`, `route` | exchanges that have not ended |
+//! | `tower_mqtt_answers_dropped_total` | counter | | `reason` | answers that no call was waiting for, or that could not be read; see [below](self#late-answers) |
 //!
 //! - `side` is `requester` or `responder`.
 //! - `route` is the route's template on a responder inside a router, `recipes/{category}/get`. Elsewhere it
@@ -20,30 +21,22 @@
 //!   `no_responder`, `rejected`, `disconnected`, `overloaded`, `refused`, `invalid_request`, `offline`,
 //!   `closed`, `layer`, `other`; `cancelled` when the call was given up, or the handler was dropped at
 //!   its deadline.
+//! - `reason` is `late`, `duplicate`, `unknown` or `malformed`.
 //!
 //! The names follow Prometheus (base unit, `_total`); the words those of OpenTelemetry.
 //!
 //! # Late answers
 //!
 //! An answer that comes after its call has ended never reaches a layer. The requester counts it in its
-//! [`RequesterStats`](crate::requester::RequesterStats); hand the numbers over from time to time:
+//! [`RequesterStats`](crate::requester::RequesterStats); hand the numbers over from time to time with
+//! [`record_metrics`](crate::requester::RequesterStats::record_metrics):
 //!
 //! ```
 //! # use tower_mqtt::{Requester, link::memory};
-//! fn publish(requester: &Requester) {
-//!     let stats = requester.stats();
-//!     for (reason, count) in [
-//!         ("late", stats.late),
-//!         ("duplicate", stats.duplicate),
-//!         ("unknown", stats.unknown),
-//!         ("malformed", stats.malformed),
-//!     ] {
-//!         metrics::counter!("tower_mqtt_answers_dropped_total", "reason" => reason).absolute(count);
-//!     }
-//! }
 //! # #[tokio::main(flavor = "current_thread")]
 //! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
-//! # publish(&Requester::builder(memory::pair().0).build().await?);
+//! # let requester = Requester::builder(memory::pair().0).build().await?;
+//! requester.stats().record_metrics();
 //! # Ok(())
 //! # }
 //! ```
@@ -92,6 +85,8 @@ const ERRORS: &str = "tower_mqtt_errors_total";
 const REFUSALS: &str = "tower_mqtt_refusals_total";
 const DURATION: &str = "tower_mqtt_request_duration_seconds";
 const IN_FLIGHT: &str = "tower_mqtt_requests_in_flight";
+/// What a requester hands over itself.
+const ANSWERS_DROPPED: &str = "tower_mqtt_answers_dropped_total";
 
 /// What a request was refused with: it was understood, and not executed.
 const REFUSED: [u16; 6] = [401, 403, 409, 413, 429, 503];
@@ -141,6 +136,7 @@ pub fn describe() {
     describe_counter!(REFUSALS, "Exchanges that were refused");
     describe_histogram!(DURATION, Unit::Seconds, "Time from the call to its end");
     describe_gauge!(IN_FLIGHT, "Exchanges that have not ended");
+    describe_counter!(ANSWERS_DROPPED, "Answers that no call waited for, or that were malformed");
 }
 
 impl<S> Layer<S> for MetricsLayer {
@@ -279,6 +275,7 @@ impl<F> fmt::Debug for ResponseFuture<F> {
 #[cfg(test)]
 mod tests {
     use metrics::{Label, with_local_recorder};
+    use metrics_util::CompositeKey;
     use metrics_util::debugging::{DebugValue, DebuggingRecorder, Snapshotter};
     use tokio::time::advance;
     use tower::ServiceExt;
@@ -286,13 +283,20 @@ mod tests {
     use super::super::mock::{keeps_the_contract, ms, request, requester, responder, start};
     use super::*;
     use crate::message::Status;
+    use crate::requester::RequesterStats;
     use crate::responder::Router;
 
     /// What was recorded since the last time, as lines of text, sorted. Gauges start at zero again.
     fn recorded(snapshotter: &Snapshotter) -> Vec<String> {
+        lines(snapshotter.snapshot().into_vec())
+    }
+
+    type Entry = (CompositeKey, Option<Unit>, Option<SharedString>, DebugValue);
+
+    fn lines(snapshot: Vec<Entry>) -> Vec<String> {
         let text = |label: &Label| format!(" {}={}", label.key(), label.value());
-        let entries = snapshotter.snapshot().into_vec().into_iter();
-        let mut lines: Vec<_> = entries
+        let mut lines: Vec<_> = snapshot
+            .into_iter()
             .map(|(key, _, _, value)| {
                 let labels: String = key.key().labels().map(text).collect();
                 let value = match value {
@@ -372,6 +376,28 @@ mod tests {
         assert_eq!(counters, expected);
         let in_flight = lines.iter().filter(|line| line.contains("in_flight"));
         assert!(in_flight.into_iter().all(|line| line.ends_with(": 0")));
+    }
+
+    #[test]
+    fn a_requester_hands_over_what_it_dropped() {
+        let recorder = DebuggingRecorder::new();
+        let snapshotter = recorder.snapshotter();
+        with_local_recorder(&recorder, || {
+            describe();
+            let mut stats = RequesterStats { late: 1, unknown: 3, ..RequesterStats::default() };
+            stats.record_metrics();
+            (stats.duplicate, stats.unknown, stats.malformed) = (2, 5, 4);
+            stats.record_metrics();
+        });
+        let snapshot = snapshotter.snapshot().into_vec();
+        assert!(snapshot.iter().all(|(_, _, description, _)| description.is_some()));
+        let expected = [
+            "answers_dropped_total reason=duplicate: 2",
+            "answers_dropped_total reason=late: 1",
+            "answers_dropped_total reason=malformed: 4",
+            "answers_dropped_total reason=unknown: 5",
+        ];
+        assert_eq!(lines(snapshot), expected);
     }
 
     #[test]

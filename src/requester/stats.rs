@@ -20,6 +20,25 @@ pub struct RequesterStats {
     pub malformed: u64,
 }
 
+#[cfg(feature = "metrics")]
+impl RequesterStats {
+    /// Hands `late`, `duplicate`, `unknown` and `malformed` over to the installed recorder, as the
+    /// counter `tower_mqtt_answers_dropped_total` with the label `reason`. Call it from time to time,
+    /// for one requester of a process and its clones: of several, the counter would show the largest
+    /// number, not the sum. [`layer::metrics`](crate::layer::metrics#late-answers) has an example.
+    pub fn record_metrics(&self) {
+        for (reason, count) in [
+            ("late", self.late),
+            ("duplicate", self.duplicate),
+            ("unknown", self.unknown),
+            ("malformed", self.malformed),
+        ] {
+            metrics::counter!("tower_mqtt_answers_dropped_total", "reason" => reason)
+                .absolute(count);
+        }
+    }
+}
+
 /// Written by the connection, read by anyone.
 #[derive(Debug, Default)]
 pub(super) struct Counters {
