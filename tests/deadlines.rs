@@ -357,3 +357,27 @@ async fn a_deadline_covers_requests_at_qos_0_as_well() {
         assert_at(elapsed, 50 * MS);
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_at_qos_0_that_had_to_wait_is_not_sent_after_its_deadline() {
+    let network = Network::new();
+    network.receive_maximum(1);
+    let link = network.link("answerer");
+    assert!(link.connected().await);
+    network.receive_maximum(u16::MAX);
+    let router = Router::new().route("ask", async || "answer");
+    let responder = Responder::builder(link).serve(router).await.unwrap();
+    let requester = Requester::builder(network.link("asker")).build().await.unwrap();
+    network.hold_acknowledgements(true);
+    // The first answer fills the window, and the second waits for it.
+    let first = start(&requester, to("ask").timeout(10 * SECOND)).await;
+    let second = start(&requester, to("ask").timeout(10 * SECOND)).await;
+    let third = start(&requester, to("ask").qos(Qos::AtMostOnce).timeout(SECOND)).await;
+    assert_eq!(third.await.unwrap().unwrap_err(), RequestError::Timeout);
+    network.hold_acknowledgements(false);
+    for call in [first, second] {
+        assert_eq!(call.await.unwrap().unwrap().payload(), "answer");
+    }
+    settle().await;
+    assert_eq!((responder.stats().expired, requester.stats().late), (1, 0));
+}

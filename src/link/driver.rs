@@ -11,7 +11,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::Sleep;
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 
-use super::outgoing::{EndpointId, Origin, Outgoing, PublishError};
+use super::outgoing::{EndpointId, Origin, Outgoing, PublishError, Published};
 use super::{
     AckId, Connection, Endpoint, Event, LinkSeat, Outcome, SendId, Subscription, Token, Transport,
     Verdict,
@@ -97,7 +97,7 @@ impl Outbox<'_> {
         &mut self,
         message: Message,
         token: Token,
-    ) -> Result<(), (PublishError, Message)> {
+    ) -> Result<Published, (PublishError, Message)> {
         let origin = Origin { endpoint: self.endpoint, token };
         self.outgoing.push(message, origin, self.transport)
     }

@@ -51,7 +51,7 @@ pub use self::ntex::{Client, ClientBuilder, Reconnect};
 use self::occupancy::{Occupancy, WouldStarve};
 pub(crate) use self::occupancy::{Occupant, Role};
 pub use self::outgoing::OutgoingLimits;
-pub(crate) use self::outgoing::{PublishError, is_refusal};
+pub(crate) use self::outgoing::{PublishError, Published, is_refusal};
 use crate::core::packet::{Message, ReasonCode, Subscription};
 use crate::core::topic::TopicName;
 use crate::error::ConnectError;

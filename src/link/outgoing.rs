@@ -36,6 +36,14 @@ pub(crate) struct Origin {
     pub(crate) token: Token,
 }
 
+/// What has become of a message that was taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Published {
+    Sent,
+    /// The endpoint is asked before it leaves whether it is still wanted.
+    Waiting,
+}
+
 /// Why a message was not taken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum PublishError {
@@ -92,12 +100,14 @@ impl Outgoing {
         message: Message,
         origin: Origin,
         transport: &mut dyn Transport,
-    ) -> Result<(), (PublishError, Message)> {
+    ) -> Result<Published, (PublishError, Message)> {
         if self.queue.is_empty() && self.may_send(&message, transport) {
-            let sent = self.send(message, origin, transport);
-            return sent.map_err(|(size, limit, message)| {
-                (PublishError::TooLarge { size, limit }, message)
-            });
+            return match self.send(message, origin, transport) {
+                Ok(()) => Ok(Published::Sent),
+                Err((size, limit, message)) => {
+                    Err((PublishError::TooLarge { size, limit }, message))
+                }
+            };
         }
         let size = message.size();
         let full = self.queue.len() >= self.limits.messages
@@ -107,7 +117,7 @@ impl Outgoing {
         }
         self.queued_bytes += size;
         self.queue.push_back((message, origin));
-        Ok(())
+        Ok(Published::Waiting)
     }
 
     /// The first message that was waiting, if it can be sent now.

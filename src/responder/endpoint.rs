@@ -15,11 +15,11 @@ use super::stats::Counters;
 use super::task::{self, Answerer, Command, Exchange};
 use super::tasks::Tasks;
 use crate::core::index::TopicIndex;
-use crate::core::packet::{Message, ReasonCode, Subscription};
+use crate::core::packet::{Message, Qos, ReasonCode, Subscription};
 use crate::dialect::{Dialect, IncomingRequest, Malformed, ReplyTo};
 use crate::error::ServeError;
 use crate::link::{
-    self, AckId, Occupant, Outbox, Outcome, PublishError, Token, Verdict, is_refusal,
+    self, AckId, Occupant, Outbox, Outcome, PublishError, Published, Token, Verdict, is_refusal,
 };
 use crate::message::{Parts, Request, Response, Status};
 
@@ -294,17 +294,23 @@ where
             self.unsent.push((message, token));
             return Ok(());
         }
-        let at_most_once = message.qos == crate::core::packet::Qos::AtMostOnce;
-        if let Err((error, message)) = out.publish(message, token) {
-            tracing::debug!(topic = %message.topic, ?error, "an answer cannot be sent");
-            self.counters().undelivered.increment();
-            self.deadlines.remove(&token);
-            return Err(error);
+        let at_most_once = message.qos == Qos::AtMostOnce;
+        match out.publish(message, token) {
+            Ok(Published::Waiting) => Ok(()),
+            Ok(Published::Sent) => {
+                // Nothing more is heard of it.
+                if at_most_once {
+                    self.deadlines.remove(&token);
+                }
+                Ok(())
+            }
+            Err((error, message)) => {
+                tracing::debug!(topic = %message.topic, ?error, "an answer cannot be sent");
+                self.counters().undelivered.increment();
+                self.deadlines.remove(&token);
+                Err(error)
+            }
         }
-        if at_most_once {
-            self.deadlines.remove(&token);
-        }
-        Ok(())
     }
 
     fn settle(&mut self, result: Result<(), ServeError>) {
@@ -452,11 +458,13 @@ where
         }
     }
 
-    fn still_wanted(&mut self, token: Token, _: &mut Message, now: Instant) -> bool {
+    fn still_wanted(&mut self, token: Token, message: &mut Message, now: Instant) -> bool {
         let expired = self.deadlines.get(&token).is_some_and(|deadline| *deadline <= now);
         if expired {
-            self.deadlines.remove(&token);
             self.counters().expired.increment();
+        }
+        if expired || message.qos == Qos::AtMostOnce {
+            self.deadlines.remove(&token);
         }
         !expired
     }
