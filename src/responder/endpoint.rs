@@ -1,15 +1,18 @@
 //! The responder's side on the connection: what it takes, what it refuses, and how it stops.
 
+mod stop;
+
 use std::collections::HashMap;
 use std::convert::Infallible;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::task::{Context, Poll};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use tokio::sync::{Semaphore, mpsc, oneshot};
 use tower::Service;
 
+use self::stop::Stage;
 use super::builder::{Acknowledge, Allowed};
 use super::stats::Counters;
 use super::task::{self, Answerer, Command, Exchange};
@@ -22,9 +25,6 @@ use crate::link::{
     self, AckId, Occupant, Outbox, Outcome, PublishError, Published, Token, Verdict, is_refusal,
 };
 use crate::message::{Parts, Request, Response, Status};
-
-/// How long a stopping responder waits for its last answers to be acknowledged, at least.
-const SETTLE: Duration = Duration::from_secs(1);
 
 pub(super) struct Settings {
     pub(super) _occupant: Option<Occupant>,
@@ -58,26 +58,6 @@ pub(super) struct Endpoint<S> {
     /// Until when the answers that are in flight are worth sending again.
     deadlines: HashMap<Token, Instant>,
     stage: Stage,
-}
-
-/// How far the responder has come.
-enum Stage {
-    Serving,
-    /// Waits for the broker's acknowledgement that nothing more will come.
-    Unsubscribing(Stop),
-    /// Waits for the handlers.
-    Draining(Stop),
-    /// Waits for the handlers to be dropped; one that blocks its thread is not waited for.
-    Aborting(Stop),
-    /// Waits for the answers to be acknowledged.
-    Settling(Stop),
-    Failed,
-}
-
-/// The next thing that happens to a responder that is stopping, unless it is done earlier.
-struct Stop {
-    deadline: Instant,
-    done: Option<oneshot::Sender<()>>,
 }
 
 impl<S> Endpoint<S>
@@ -319,94 +299,6 @@ where
         }
         if let Some(ready) = self.ready.take() {
             let _ = ready.send(result);
-        }
-    }
-
-    fn shutdown(
-        &mut self,
-        grace: Duration,
-        done: Option<oneshot::Sender<()>>,
-        out: &mut Outbox<'_>,
-    ) {
-        let deadline = out.now() + grace.min(Duration::from_hours(24));
-        match &mut self.stage {
-            Stage::Serving => {}
-            // The future of the shutdown was dropped.
-            Stage::Unsubscribing(stop) | Stage::Draining(stop) => {
-                stop.deadline = stop.deadline.min(deadline);
-                return;
-            }
-            Stage::Aborting(_) | Stage::Settling(_) | Stage::Failed => return,
-        }
-        let stop = Stop { deadline, done };
-        let waits = out.unsubscribe(&self.subscriptions, UNSUBSCRIBE);
-        self.stage = if waits { Stage::Unsubscribing(stop) } else { Stage::Draining(stop) };
-    }
-
-    /// Drops the handlers that are running; nobody will hear of them.
-    fn abandon(&mut self) {
-        let abandoned = self.tasks.abandon() as u64;
-        self.counters().in_flight.fetch_sub(abandoned, Ordering::Relaxed);
-    }
-
-    /// Nothing more will come.
-    fn unsubscribed(&mut self) {
-        self.stage = match std::mem::replace(&mut self.stage, Stage::Failed) {
-            Stage::Unsubscribing(stop) => Stage::Draining(stop),
-            stage => stage,
-        };
-    }
-
-    /// Takes the steps of stopping that can be taken. `true`: it has stopped.
-    fn advance(&mut self, out: &mut Outbox<'_>) -> bool {
-        let now = out.now();
-        loop {
-            match std::mem::replace(&mut self.stage, Stage::Failed) {
-                Stage::Serving => {
-                    self.stage = Stage::Serving;
-                    return false;
-                }
-                Stage::Unsubscribing(stop) if now < stop.deadline => {
-                    self.stage = Stage::Unsubscribing(stop);
-                    return false;
-                }
-                Stage::Unsubscribing(stop) => self.stage = Stage::Draining(stop),
-                Stage::Draining(stop) | Stage::Aborting(stop) if self.tasks.is_empty() => {
-                    let deadline = stop.deadline.max(now + SETTLE);
-                    self.stage = Stage::Settling(Stop { deadline, ..stop });
-                }
-                Stage::Draining(stop) if now < stop.deadline => {
-                    self.stage = Stage::Draining(stop);
-                    return false;
-                }
-                Stage::Draining(stop) => {
-                    self.tasks.abort();
-                    self.stage = Stage::Aborting(Stop { deadline: now + SETTLE, ..stop });
-                }
-                Stage::Aborting(stop) if now < stop.deadline => {
-                    self.stage = Stage::Aborting(stop);
-                    return false;
-                }
-                Stage::Aborting(stop) => self.stage = Stage::Settling(stop),
-                Stage::Settling(stop)
-                    if now < stop.deadline && (out.is_unsettled() || !self.unsent.is_empty()) =>
-                {
-                    self.stage = Stage::Settling(stop);
-                    return false;
-                }
-                Stage::Settling(stop) => {
-                    self.abandon(); // Those that block their thread.
-                    if let Some(done) = stop.done {
-                        let _ = done.send(());
-                    }
-                    return true;
-                }
-                Stage::Failed => {
-                    out.unsubscribe(&self.subscriptions, UNSUBSCRIBE);
-                    self.abandon();
-                    return true;
-                }
-            }
         }
     }
 }
