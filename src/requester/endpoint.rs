@@ -120,6 +120,7 @@ impl Endpoint {
         let message = match self.encode(request, &id, deadline, out) {
             Ok(message) => message,
             Err(error) => {
+                drop(slot); // Free before the caller knows.
                 let _ = reply.send(Err(error));
                 return;
             }
@@ -323,10 +324,16 @@ impl link::Endpoint for Endpoint {
             self.counters.malformed.increment();
             return Ok(Verdict::Taken);
         };
-        if let Answer::Completed(waiters) = self.exchanges.complete(&id) {
-            for waiter in waiters {
+        if let Answer::Completed(mut waiters) = self.exchanges.complete(&id) {
+            // The last, and so nearly always the only one, gets it without a copy.
+            let others = waiters.len().saturating_sub(1);
+            for waiter in waiters.by_ref().take(others) {
                 self.counters.answered.increment();
                 waiter.settle(Ok(response.clone()));
+            }
+            if let Some(waiter) = waiters.next() {
+                self.counters.answered.increment();
+                waiter.settle(Ok(response));
             }
         }
         Ok(Verdict::Taken)
