@@ -2,7 +2,6 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
-use std::future::poll_fn;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
@@ -16,6 +15,7 @@ use super::shared::{Order, Shared};
 use super::worker::Worker;
 use crate::core::packet::{Message, Qos, ReasonCode, Subscription};
 use crate::link::ntex::convert;
+use crate::link::ntex::thread::run;
 use crate::link::{
     AckId, Connecting, Connection, Driver, Event, Host, Link, LinkParts, LinkSeat, OutgoingLimits,
     SendError, SendId, Transport,
@@ -67,22 +67,8 @@ pub(super) fn attach(worker: &Rc<Worker>, seat: LinkSeat, client_id: Arc<str>) {
             LocalTransport { worker, client, inbox: Rc::clone(&inbox), turn: Rc::default() };
         let driver = Rc::new(RefCell::new(Driver::new(transport, seat)));
         *inbox.driver.borrow_mut() = Rc::downgrade(&driver);
-        drive(&driver).await;
+        run(&driver).await;
     });
-}
-
-/// Runs a link to its end. A panic on it (of a user's hook) becomes an error for everybody who waits
-/// on it.
-async fn drive(driver: &LocalDriver) {
-    poll_fn(|cx| {
-        let polled = catch_unwind(AssertUnwindSafe(|| driver.borrow_mut().poll(cx)));
-        polled.unwrap_or_else(|_| {
-            tracing::error!("a panic on a link of the hub: the link is closed");
-            Poll::Ready(())
-        })
-    })
-    .await;
-    let _ = catch_unwind(AssertUnwindSafe(|| driver.borrow_mut().shut()));
 }
 
 /// What happens to a link, in order, until its driver takes it.

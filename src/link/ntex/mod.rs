@@ -11,6 +11,7 @@ mod tests;
 pub(crate) mod thread;
 mod transport;
 
+use std::cell::RefCell;
 use std::io;
 use std::num::{NonZeroU16, NonZeroU32};
 use std::sync::Arc;
@@ -254,7 +255,7 @@ async fn live(
     let mut client = transport::Client::new(options, buffers, accepted);
     let farewell = client.farewell();
     match seat.await {
-        Ok(seat) => thread::run(Driver::new(client, seat)).await,
+        Ok(seat) => thread::run(&RefCell::new(Driver::new(client, seat))).await,
         Err(_) => super::Transport::disconnect(&mut client),
     }
     farewell.finish().await;

@@ -3,6 +3,7 @@
 #[path = "../../../tests/support/mosquitto.rs"]
 mod mosquitto;
 
+use std::cell::RefCell;
 use std::future::{Future, poll_fn};
 use std::num::NonZeroU32;
 use std::sync::Arc;
@@ -349,7 +350,7 @@ async fn a_panic_on_the_thread_is_an_error_for_everybody_who_waits() {
     let (seat_giver, seat) = oneshot::channel();
     let thread = Thread::start("tower-mqtt-panic", move || async move {
         let seat: LinkSeat = seat.await.expect("given below");
-        thread::run(Driver::new(Broken(false), seat)).await;
+        thread::run(&RefCell::new(Driver::new(Broken(false), seat))).await;
     });
     let (link, seat) = parts.into_link("M7".into(), Box::new(Alone(thread.expect("started"))));
     assert!(seat_giver.send(seat).is_ok());

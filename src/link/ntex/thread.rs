@@ -1,5 +1,6 @@
 //! A thread with an ntex System, on which connections live: ntex's handles cannot leave it.
 
+use std::cell::RefCell;
 use std::future::{Future, poll_fn};
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -65,18 +66,19 @@ impl Drop for Thread {
 }
 
 /// Runs a connection to its end. A panic in it becomes an error for everybody who waits on it.
-pub(crate) async fn run<T: Transport>(mut driver: Driver<T>) {
+/// Between two polls others on the thread may borrow the driver.
+pub(crate) async fn run<T: Transport>(driver: &RefCell<Driver<T>>) {
     poll_fn(|cx| {
-        let polled = catch_unwind(AssertUnwindSafe(|| driver.poll(cx)));
+        let polled = catch_unwind(AssertUnwindSafe(|| driver.borrow_mut().poll(cx)));
         polled.unwrap_or_else(|_| {
-            tracing::error!("a panic on the connection thread: its link is closed");
+            tracing::error!("a panic on a connection: its link is closed");
             Poll::Ready(())
         })
     })
     .await;
     // After a panic the endpoints still have to be told. Should that panic as well, dropping them
     // closes their channels.
-    let _ = catch_unwind(AssertUnwindSafe(|| driver.shut()));
+    let _ = catch_unwind(AssertUnwindSafe(|| driver.borrow_mut().shut()));
 }
 
 fn short_name(name: &str) -> String {
