@@ -1,6 +1,10 @@
 //! The README's table of bounds says what the defaults are.
 
+use std::time::{Duration, Instant};
+
+use tower_mqtt::core::exchange::Exchanges;
 use tower_mqtt::core::inbox::InboxLimits;
+use tower_mqtt::layer::RateLimitLayer;
 use tower_mqtt::link::{OutgoingLimits, memory};
 use tower_mqtt::{Requester, Responder};
 
@@ -41,9 +45,21 @@ async fn of_links_requesters_and_responders() {
 }
 
 #[test]
+fn of_the_exchange_table() {
+    let mut exchanges = Exchanges::with_capacity_limit(1000);
+    let mut start = || exchanges.start("id".into(), Instant::now(), ()).is_ok();
+    let sharing = (0..1000).take_while(|_| start()).count();
+    assert_says("calls that share correlation data", &grouped(sharing));
+}
+
+#[test]
 fn of_the_layers() {
     let InboxLimits { entries, bytes, age, joined } = InboxLimits::default();
     assert_says("copies that wait for a request", &grouped(joined));
+
+    let rate = format!("{:?}", RateLimitLayer::new(1, Duration::from_secs(1)));
+    assert!(rate.contains("callers: 65536,"), "{rate}");
+    assert_says("callers that `RateLimitLayer` knows", &grouped(65_536));
     let minutes = age.as_secs() / 60;
     let remembered = format!("{}, {} MiB, {minutes} min", grouped(entries), bytes / MIB);
     assert_says("requests that `DedupLayer` remembers", &remembered);
