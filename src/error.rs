@@ -2,6 +2,7 @@
 
 use std::error::Error as StdError;
 use std::sync::Arc;
+use std::time::Duration;
 use std::{fmt, io};
 
 use thiserror::Error;
@@ -56,10 +57,14 @@ pub enum RequestError {
     /// The request cannot be sent as it is.
     #[error("invalid request: {0}")]
     InvalidRequest(#[from] InvalidRequest),
-    /// The device is not connected. For dialects in which somebody knows; over MQTT itself it is
-    /// [`NoResponder`](Self::NoResponder).
+    /// The device is not connected. The hub knows, for dialects whose topics name the device;
+    /// elsewhere it is [`NoResponder`](Self::NoResponder).
     #[error("the device is not connected")]
     Offline,
+    /// The device is connected, and has not subscribed to its requests. Known where
+    /// [`Offline`](Self::Offline) is.
+    #[error("the device is connected, and has not subscribed to its requests")]
+    NotSubscribed,
     /// The requester, its link or its hub was closed.
     #[error("the link is closed")]
     Closed,
@@ -87,7 +92,25 @@ impl RequestError {
             | Self::Overloaded
             | Self::Refused(_)
             | Self::InvalidRequest(_)
-            | Self::Offline => Delivery::NotDelivered,
+            | Self::Offline
+            | Self::NotSubscribed => Delivery::NotDelivered,
+        }
+    }
+
+    /// One word for it, as metrics and traces have it: `timeout`, `no_responder`, …
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Timeout => "timeout",
+            Self::NoResponder => "no_responder",
+            Self::Rejected(_) => "rejected",
+            Self::Disconnected(_) => "disconnected",
+            Self::Overloaded => "overloaded",
+            Self::Refused(_) => "refused",
+            Self::InvalidRequest(_) => "invalid_request",
+            Self::Offline => "offline",
+            Self::NotSubscribed => "not_subscribed",
+            Self::Closed => "closed",
+            Self::Layer(_) => "layer",
         }
     }
 
@@ -205,6 +228,16 @@ pub enum InvalidRequest {
         size: usize,
         /// The server's Maximum Packet Size in bytes.
         limit: usize,
+    },
+    /// Its timeout is not one that the dialect allows.
+    #[error("a timeout of {timeout:?}, where {shortest:?} to {longest:?} are possible")]
+    Timeout {
+        /// What was asked for.
+        timeout: Duration,
+        /// The dialect's shortest.
+        shortest: Duration,
+        /// The dialect's longest.
+        longest: Duration,
     },
     /// The dialect has no way to write it; the text says what.
     #[error("{dialect}: {what}")]

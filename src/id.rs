@@ -16,6 +16,16 @@ pub(crate) fn fresh_text() -> Bytes {
     Bytes::from(Ulid::new().to_string())
 }
 
+/// Decimal digits of a positive number below two to the power of `bits` (1 to 63). Its first binary
+/// digit is set, so that ids of one requester have about the same width.
+pub(crate) fn fresh_decimal(bits: u32) -> Bytes {
+    let bits = bits.clamp(1, 63);
+    let top = 1_u64 << (bits - 1);
+    #[expect(clippy::cast_possible_truncation, reason = "the low bits are random as well")]
+    let random = Ulid::new().random() as u64;
+    Bytes::from((top | (random & (top - 1))).to_string())
+}
+
 #[cfg(test)]
 mod tests {
     use std::collections::HashSet;
@@ -27,5 +37,15 @@ mod tests {
         assert_eq!(fresh_text().len(), 26);
         let random: HashSet<_> = (0..1000).map(|_| fresh()).map(|id| id.slice(6..16)).collect();
         assert_eq!(random.len(), 1000);
+    }
+
+    #[test]
+    fn decimal_ids_are_positive_numbers_of_so_many_bits() {
+        for bits in [1, 31, 63] {
+            let number = || std::str::from_utf8(&fresh_decimal(bits)).unwrap().parse::<i64>();
+            assert_eq!(number().unwrap().ilog2(), bits - 1);
+        }
+        let many: HashSet<_> = (0..1000).map(|_| fresh_decimal(63)).collect();
+        assert_eq!(many.len(), 1000);
     }
 }

@@ -119,6 +119,11 @@ impl TopicFilter {
         Ok(Self(text.into()))
     }
 
+    /// `#`: every topic that does not start with `$`.
+    pub fn everything() -> Self {
+        Self("#".into())
+    }
+
     /// The filter that matches this name and nothing else.
     pub fn exact(name: &TopicName) -> Self {
         Self(Arc::clone(&name.0))

@@ -20,7 +20,7 @@
 //!
 //! - subscribe with [`no_local`](Subscription::no_local), or the requester takes its own request
 //!   for the answer;
-//! - [`Dialect::response_id`] is asked for every message that the requester's subscription brings,
+//! - [`Dialect::response_key`] is asked for every message that the requester's subscription brings,
 //!   so it says `None` to what is not an answer;
 //! - the id is what a stranger could guess: use [`IdFormat::UlidText`] unless the peers cannot
 //!   carry it.
@@ -28,6 +28,7 @@
 mod native;
 
 use std::fmt::Debug;
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -41,6 +42,10 @@ use crate::error::InvalidRequest;
 use crate::message::{Request, Response};
 
 /// How one request and its response are written on topics.
+///
+/// A [`Request`]'s topic is its *address*: who is asked, and for what. In [`Native`] it is the topic on
+/// the wire; a dialect that puts an id into its topics makes the wire topic from it and finds it
+/// there again, so that routes, handlers and callers are the same in every dialect.
 pub trait Dialect: Debug + Send + Sync + 'static {
     /// The dialect's name, for errors and logs.
     fn name(&self) -> &'static str;
@@ -52,14 +57,46 @@ pub trait Dialect: Debug + Send + Sync + 'static {
         Duration::from_secs(10)
     }
 
+    /// What a caller may choose as [`timeout`](Request::timeout). Anything by default. A deadline
+    /// that comes from elsewhere may always shorten a call.
+    fn timeouts(&self) -> RangeInclusive<Duration> {
+        Duration::ZERO..=Duration::MAX
+    }
+
     /// What ids look like. 16 bytes by default.
     fn id_format(&self) -> IdFormat {
         IdFormat::Ulid
     }
 
-    /// What a requester subscribes to for its answers. `response_topic` is the one that the link
-    /// gave it; a dialect whose answers come elsewhere ignores it.
-    fn response_subscription(&self, response_topic: &TopicName) -> Subscription;
+    /// What it carries beside the payload. Everything by default.
+    fn carries(&self) -> Carries {
+        Carries::EVERYTHING
+    }
+
+    /// The part of an address that says which device is asked; the rest says for what. The whole
+    /// address by default.
+    fn device<'a>(&self, address: &'a TopicName) -> &'a str {
+        address.as_str()
+    }
+
+    /// What a requester subscribes to for the answers of those that it asks. `response_topic` is
+    /// the one that the link gave it; a dialect whose answers come elsewhere ignores it. `None`: no
+    /// address of this dialect matches `peers`.
+    fn response_subscription(
+        &self,
+        response_topic: &TopicName,
+        peers: &TopicFilter,
+    ) -> Option<Subscription>;
+
+    /// What pairs a request that has this id with its answer: the same that
+    /// [`response_key`](Self::response_key) makes of the answer. The id itself by default; a dialect
+    /// whose ids are short or easily guessed adds the device, so that nobody answers for another.
+    ///
+    /// # Errors
+    /// [`InvalidRequest`] when the address is not one of this dialect.
+    fn request_key(&self, _request: &Request, id: &Bytes) -> Result<Bytes, InvalidRequest> {
+        Ok(id.clone())
+    }
 
     /// Writes a request.
     ///
@@ -71,9 +108,9 @@ pub trait Dialect: Debug + Send + Sync + 'static {
     /// default, for dialects that do not carry it.
     fn restamp(&self, _message: &mut Message, _left: Duration) {}
 
-    /// The id of the request that `message` answers, or `None` when it is not an answer to this
-    /// requester. Asked for every message that arrives, so it must be cheap.
-    fn response_id(&self, message: &Message, response_topic: &TopicName) -> Option<Bytes>;
+    /// What pairs `message` with the request that it answers, or `None` when it is not an answer to
+    /// this requester. Asked for every message that arrives, so it must be cheap.
+    fn response_key(&self, message: &Message, response_topic: &TopicName) -> Option<Bytes>;
 
     /// Reads an answer.
     ///
@@ -81,9 +118,10 @@ pub trait Dialect: Debug + Send + Sync + 'static {
     /// [`Malformed`] when it is not one; it is dropped and counted.
     fn decode_response(&self, message: Message) -> Result<Response, Malformed>;
 
-    /// What a responder subscribes to for a route. The route itself by default.
-    fn request_subscription(&self, route: &TopicFilter) -> Subscription {
-        Subscription::new(route.clone())
+    /// What a responder subscribes to for a route. The route itself by default; nothing when no
+    /// address of this dialect matches the route.
+    fn request_subscriptions(&self, route: &TopicFilter) -> Vec<Subscription> {
+        vec![Subscription::new(route.clone())]
     }
 
     /// Reads a request.
@@ -92,7 +130,8 @@ pub trait Dialect: Debug + Send + Sync + 'static {
     /// [`Malformed`] when it is not one, with where the refusal goes if that much could be read.
     fn decode_request(&self, message: Message) -> Result<IncomingRequest, Malformed>;
 
-    /// Writes an answer. `left` is how long the caller still waits, when that is known.
+    /// Writes an answer. `left` is how long the caller still waits, when that is known. Where the
+    /// dialect [carries](Self::carries) no status, it is a success.
     ///
     /// # Errors
     /// [`Malformed`] when the dialect cannot carry it; nothing is sent, and it is counted.
@@ -114,6 +153,67 @@ pub trait Dialect: Debug + Send + Sync + 'static {
     fn owns_reserved_topics(&self) -> bool {
         false
     }
+
+    /// Whom a request on this wire topic is for, when the topic says so. Nobody by default. A hub
+    /// asks, to tell a device that is not connected from one that has not subscribed.
+    fn addressee(&self, _topic: &TopicName) -> Option<Addressee> {
+        None
+    }
+}
+
+/// What a dialect carries beside the payload. What it does not carry is not sent, and nobody is told:
+/// layers work unchanged, but the other side does not see their work.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+#[expect(clippy::struct_excessive_bools, reason = "they have nothing to do with each other")]
+pub struct Carries {
+    /// How a request went. Without it an answer is a success, and a failure is silence: the responder
+    /// counts it as [`unsaid`](crate::responder::ResponderStats::unsaid), and the caller times out.
+    pub status: bool,
+    /// How long the caller waits, exactly. Without it the responder takes the dialect's
+    /// [default](Dialect::default_timeout).
+    pub deadline: bool,
+    /// User properties: credentials, signatures, trace context.
+    pub user_properties: bool,
+    /// What the payload is.
+    pub content_type: bool,
+}
+
+impl Carries {
+    /// As MQTT 5 has it.
+    pub const EVERYTHING: Self =
+        Self { status: true, deadline: true, user_properties: true, content_type: true };
+    /// The payload alone.
+    pub const PAYLOAD: Self =
+        Self { status: false, deadline: false, user_properties: false, content_type: false };
+
+    /// With a status.
+    pub const fn with_status(self) -> Self {
+        Self { status: true, ..self }
+    }
+}
+
+/// Whom a request is for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Addressee {
+    /// What the device may call itself in the client identifier or the user name of its CONNECT; one
+    /// that matches is enough.
+    pub names: Vec<String>,
+    /// Whether the device takes requests that it has not subscribed to.
+    pub pushed: bool,
+}
+
+impl Addressee {
+    /// A device with these names, which subscribes to its requests.
+    pub fn new(names: Vec<String>) -> Self {
+        Self { names, pushed: false }
+    }
+
+    /// Says that the device takes requests that it has not subscribed to.
+    pub fn pushed(self) -> Self {
+        Self { pushed: true, ..self }
+    }
 }
 
 /// What a request's id looks like.
@@ -124,6 +224,23 @@ pub enum IdFormat {
     Ulid,
     /// A ULID as 26 characters of Crockford's base 32, for what carries only text.
     UlidText,
+    /// A random positive number in decimal digits, below two to the power of `bits` (at most 63).
+    Decimal {
+        /// How many.
+        bits: u32,
+    },
+    /// Numbers of one range, for peers that take short ids only. They come round again, so the
+    /// requester lends them: the one that was used least recently first, and none whose call ended
+    /// without its answer before the `quarantine` is over. When none is left, a call fails with
+    /// [`Overloaded`](crate::RequestError::Overloaded).
+    Short {
+        /// The first number.
+        first: u16,
+        /// The last number; with as many digits as the first.
+        last: u16,
+        /// How long a number rests when its answer may still come.
+        quarantine: Duration,
+    },
 }
 
 /// What a requester hands to [`Dialect::encode_request`].
@@ -131,7 +248,7 @@ pub enum IdFormat {
 pub struct OutgoingRequest<'a> {
     /// The request.
     pub request: Request,
-    /// Its id, in the dialect's [`IdFormat`] or as the caller chose it.
+    /// Its id, in the dialect's [`IdFormat`].
     pub id: &'a Bytes,
     /// The topic for the answer that the link gave this requester.
     pub response_topic: &'a TopicName,

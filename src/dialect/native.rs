@@ -59,8 +59,12 @@ impl Dialect for Native {
         if self.text_ids { IdFormat::UlidText } else { IdFormat::Ulid }
     }
 
-    fn response_subscription(&self, response_topic: &TopicName) -> Subscription {
-        Subscription::new(TopicFilter::from(response_topic.clone()))
+    fn response_subscription(
+        &self,
+        response_topic: &TopicName,
+        _: &TopicFilter,
+    ) -> Option<Subscription> {
+        Some(Subscription::new(TopicFilter::from(response_topic.clone())))
     }
 
     fn encode_request(&self, outgoing: OutgoingRequest<'_>) -> Result<Message, InvalidRequest> {
@@ -90,7 +94,7 @@ impl Dialect for Native {
         message.properties.user.push(TIMEOUT_MS, millis.to_string());
     }
 
-    fn response_id(&self, message: &Message, response_topic: &TopicName) -> Option<Bytes> {
+    fn response_key(&self, message: &Message, response_topic: &TopicName) -> Option<Bytes> {
         let for_us = message.topic == *response_topic;
         if for_us { message.properties.correlation_data.clone() } else { None }
     }
@@ -257,11 +261,11 @@ mod tests {
     fn an_answer_must_match_topic_and_correlation_data() {
         let native = Native::new();
         let mut message = Message::new(topic("clients/c/responses"), "yes");
-        assert_eq!(native.response_id(&message, &topic("clients/c/responses")), None);
+        assert_eq!(native.response_key(&message, &topic("clients/c/responses")), None);
         message.properties.correlation_data = Some(Bytes::from_static(b"id"));
-        let id = native.response_id(&message, &topic("clients/c/responses"));
+        let id = native.response_key(&message, &topic("clients/c/responses"));
         assert_eq!(id, Some(Bytes::from_static(b"id")));
-        assert_eq!(native.response_id(&message, &topic("clients/d/responses")), None);
+        assert_eq!(native.response_key(&message, &topic("clients/d/responses")), None);
     }
 
     #[test]

@@ -19,7 +19,9 @@ impl Outcome {
     pub(super) fn of<E: Side>(result: &Result<Response, E>) -> Self {
         match result {
             Ok(response) => Self::Answered(response.status().code()),
-            Err(error) => Self::Failed(error.as_request_error().as_ref().map_or("other", kind)),
+            Err(error) => {
+                Self::Failed(error.as_request_error().as_ref().map_or("other", RequestError::kind))
+            }
         }
     }
 
@@ -29,20 +31,5 @@ impl Outcome {
             Self::Answered(code) => code >= 400,
             Self::Failed(_) => true,
         }
-    }
-}
-
-fn kind(error: &RequestError) -> &'static str {
-    match error {
-        RequestError::Timeout => "timeout",
-        RequestError::NoResponder => "no_responder",
-        RequestError::Rejected(_) => "rejected",
-        RequestError::Disconnected(_) => "disconnected",
-        RequestError::Overloaded => "overloaded",
-        RequestError::Refused(_) => "refused",
-        RequestError::InvalidRequest(_) => "invalid_request",
-        RequestError::Offline => "offline",
-        RequestError::Closed => "closed",
-        RequestError::Layer(_) => "layer",
     }
 }

@@ -9,7 +9,7 @@ use tokio_util::sync::PollSemaphore;
 use super::endpoint::{Endpoint, Settings};
 use super::stats::Counters;
 use super::{Requester, Shared};
-use crate::core::topic::TopicName;
+use crate::core::topic::{TopicFilter, TopicName};
 use crate::dialect::{Dialect, Native};
 use crate::error::ServeError;
 use crate::link::{Link, Role};
@@ -42,6 +42,7 @@ pub struct RequesterBuilder {
     timeout: Option<Duration>,
     on_disconnect: OnDisconnect,
     response_topic: Option<TopicName>,
+    peers: TopicFilter,
 }
 
 impl RequesterBuilder {
@@ -53,6 +54,7 @@ impl RequesterBuilder {
             timeout: None,
             on_disconnect: OnDisconnect::default(),
             response_topic: None,
+            peers: TopicFilter::everything(),
         }
     }
 
@@ -117,13 +119,24 @@ impl RequesterBuilder {
         self
     }
 
+    /// Whom this requester asks, as a filter of addresses; everybody by default.
+    ///
+    /// Where the answers of every device have a topic of their own, as in the RRPC dialects, it
+    /// subscribes to theirs only: it needs no more rights on the broker than that, and does not see
+    /// the answers to others. With the native dialect it has no effect.
+    pub fn peers(mut self, addresses: TopicFilter) -> Self {
+        self.peers = addresses;
+        self
+    }
+
     /// Subscribes to the answers and returns when that is acknowledged.
     ///
     /// # Errors
     /// [`ServeError::Subscribe`] when the broker refuses the subscription,
     /// [`ServeError::Disconnected`] when the connection is lost meanwhile, [`ServeError::Closed`]
     /// when the link is closed, [`ServeError::Configuration`] when a responder on the link
-    /// acknowledges after its answers: see [`Acknowledge`](crate::responder::Acknowledge).
+    /// acknowledges after its answers (see [`Acknowledge`](crate::responder::Acknowledge)) or when no
+    /// address of the dialect is one of its [`peers`](Self::peers).
     ///
     /// # Cancel safety
     /// Dropping the future undoes everything.
@@ -138,6 +151,7 @@ impl RequesterBuilder {
             max_in_flight: self.max_in_flight,
             on_disconnect: self.on_disconnect,
             response_topic: self.response_topic,
+            peers: self.peers,
         };
         let endpoint =
             Endpoint::new(settings, queue, Arc::clone(&counters), Arc::clone(&slots), ready);

@@ -13,7 +13,7 @@ use super::stats::Counters;
 use super::{Call, Command, OnDisconnect};
 use crate::core::exchange::{Answer, Exchanges, Ticket};
 use crate::core::packet::{Message, ReasonCode, Subscription};
-use crate::core::topic::TopicName;
+use crate::core::topic::{TopicFilter, TopicName};
 use crate::dialect::{Dialect, OutgoingRequest};
 use crate::error::{Delivery, InvalidRequest, RequestError, ServeError};
 use crate::link::{
@@ -26,6 +26,7 @@ pub(super) struct Settings {
     pub(super) dialect: Arc<dyn Dialect>,
     pub(super) max_in_flight: usize,
     pub(super) on_disconnect: OnDisconnect,
+    pub(super) peers: TopicFilter,
     /// Instead of the one that follows from the connection.
     pub(super) response_topic: Option<TopicName>,
 }
@@ -112,7 +113,7 @@ impl Endpoint {
     }
 
     fn call(&mut self, call: Call, out: &mut Outbox<'_>) {
-        let Call { request, id, serial, deadline, reply, slot } = call;
+        let Call { request, id, key, serial, deadline, reply, slot } = call;
         if reply.is_closed() {
             return; // The caller gave up before the request was sent.
         }
@@ -126,7 +127,7 @@ impl Endpoint {
             }
         };
         let waiter = Waiter { serial, idempotent, reply, phase: Phase::Sent, slot };
-        match self.exchanges.start(id, deadline, waiter) {
+        match self.exchanges.start(key, deadline, waiter) {
             Ok(ticket) => self.send(ticket, message, out),
             Err(full) => {
                 full.0.settle(Err(RequestError::Overloaded));
@@ -178,8 +179,8 @@ impl Endpoint {
         }
     }
 
-    fn cancel(&mut self, id: &[u8], serial: u64) {
-        self.exchanges.cancel_where(id, |waiter| waiter.serial == serial);
+    fn cancel(&mut self, key: &[u8], serial: u64) {
+        self.exchanges.cancel_where(key, |waiter| waiter.serial == serial);
     }
 
     fn fail(&mut self, ticket: Ticket, error: RequestError) {
@@ -230,22 +231,29 @@ impl Endpoint {
         })
     }
 
-    fn subscribe(&mut self, out: &mut Outbox<'_>) {
+    /// # Errors
+    /// [`ServeError::Configuration`] when there is nothing to subscribe to.
+    fn subscribe(&mut self, out: &mut Outbox<'_>) -> Result<(), ServeError> {
         let dialect = &self.settings.dialect;
         self.subscribed.clear();
         for topic in &self.response_topics {
-            let subscription = dialect.response_subscription(topic);
-            if !self.subscribed.contains(&subscription) {
+            let subscription = dialect.response_subscription(topic, &self.settings.peers);
+            if let Some(subscription) = subscription.filter(|s| !self.subscribed.contains(s)) {
                 self.subscribed.push(subscription);
             }
         }
+        if self.subscribed.is_empty() {
+            let text = format!("{} has no address like {}", dialect.name(), self.settings.peers);
+            return Err(ServeError::Configuration(text.into()));
+        }
         out.subscribe(&self.subscribed, SUBSCRIPTION);
+        Ok(())
     }
 
     /// An answer that nobody waits for. Where the subscription is wider than this requester's own
     /// topic, it may be for somebody else on the link.
-    fn unasked(&mut self, id: &[u8], message: Message) -> Result<Verdict, Message> {
-        match self.exchanges.complete(id) {
+    fn unasked(&mut self, key: &[u8], message: Message) -> Result<Verdict, Message> {
+        match self.exchanges.complete(key) {
             Answer::Late => self.counters.late.increment(),
             Answer::Duplicate => self.counters.duplicate.increment(),
             _ if self.subscribed.iter().any(|s| !s.filter.is_exact()) => return Err(message),
@@ -293,7 +301,9 @@ impl link::Endpoint for Endpoint {
         self.response_topics.push(topic);
         let surplus = self.response_topics.len().saturating_sub(RESPONSE_TOPICS);
         self.response_topics.drain(..surplus);
-        self.subscribe(out);
+        if let Err(error) = self.subscribe(out) {
+            return self.settle(Err(error));
+        }
         self.resume(session_present, out);
     }
 
@@ -314,17 +324,17 @@ impl link::Endpoint for Endpoint {
     ) -> Result<Verdict, Message> {
         let dialect = &self.settings.dialect;
         let topics = &mut self.response_topics.iter();
-        let Some(id) = topics.find_map(|topic| dialect.response_id(&message, topic)) else {
+        let Some(key) = topics.find_map(|topic| dialect.response_key(&message, topic)) else {
             return self.not_an_answer(message);
         };
-        if !self.exchanges.contains(&id) {
-            return self.unasked(&id, message);
+        if !self.exchanges.contains(&key) {
+            return self.unasked(&key, message);
         }
         let Ok(response) = self.settings.dialect.decode_response(message) else {
             self.counters.malformed.increment();
             return Ok(Verdict::Taken);
         };
-        if let Answer::Completed(mut waiters) = self.exchanges.complete(&id) {
+        if let Answer::Completed(mut waiters) = self.exchanges.complete(&key) {
             // The last, and so nearly always the only one, gets it without a copy.
             let others = waiters.len().saturating_sub(1);
             for waiter in waiters.by_ref().take(others) {
@@ -398,7 +408,7 @@ impl link::Endpoint for Endpoint {
         let abandoned = loop {
             match self.commands.poll_recv(cx) {
                 Poll::Ready(Some(Command::Call(call))) => self.call(call, out),
-                Poll::Ready(Some(Command::Cancel { id, serial })) => self.cancel(&id, serial),
+                Poll::Ready(Some(Command::Cancel { key, serial })) => self.cancel(&key, serial),
                 Poll::Ready(None) => break true,
                 Poll::Pending => break false,
             }

@@ -47,12 +47,12 @@ impl ResponseFuture {
     pub(super) fn waiting(
         answer: oneshot::Receiver<Result<Response, RequestError>>,
         deadline: Instant,
-        id: Bytes,
+        key: Bytes,
         serial: u64,
         shared: Arc<Shared>,
     ) -> Self {
         let deadline = tokio::time::sleep_until(tokio::time::Instant::from_std(deadline));
-        let cancel = CancelOnDrop { call: Some((id, serial)), shared };
+        let cancel = CancelOnDrop { call: Some((key, serial)), shared };
         Self { state: State::Waiting { answer, deadline, cancel } }
     }
 
@@ -95,9 +95,9 @@ struct CancelOnDrop {
 
 impl Drop for CancelOnDrop {
     fn drop(&mut self) {
-        if let Some((id, serial)) = self.call.take() {
+        if let Some((key, serial)) = self.call.take() {
             // It fails only when the connection is gone, and the table with it.
-            let _ = self.shared.commands.send(Command::Cancel { id, serial });
+            let _ = self.shared.commands.send(Command::Cancel { key, serial });
         }
     }
 }

@@ -80,12 +80,14 @@ struct Shared {
 #[expect(clippy::large_enum_variant, reason = "most commands are calls")]
 enum Command {
     Call(Call),
-    Cancel { id: Bytes, serial: u64 },
+    Cancel { key: Bytes, serial: u64 },
 }
 
 struct Call {
     request: Request,
     id: Bytes,
+    /// What its answer is found by.
+    key: Bytes,
     serial: u64,
     deadline: Instant,
     reply: oneshot::Sender<Result<Response, RequestError>>,
@@ -158,16 +160,27 @@ impl Shared {
         if deadline <= now {
             return ResponseFuture::failed(RequestError::Timeout);
         }
-        let id = parts.correlation_data.take().unwrap_or_else(|| match self.dialect.id_format() {
-            IdFormat::Ulid => id::fresh(),
-            IdFormat::UlidText => id::fresh_text(),
-        });
+        let id = self.id(parts.correlation_data.take());
+        let key = match self.dialect.request_key(&request, &id) {
+            Ok(key) => key,
+            Err(error) => return ResponseFuture::failed(error.into()),
+        };
         let (reply, answer) = oneshot::channel();
         let serial = self.counters.next_serial();
-        let call = Call { request, id: id.clone(), serial, deadline, reply, slot };
+        let call = Call { request, id, key: key.clone(), serial, deadline, reply, slot };
         if self.commands.send(Command::Call(call)).is_err() {
             return ResponseFuture::failed(RequestError::Closed);
         }
-        ResponseFuture::waiting(answer, deadline, id, serial, Arc::clone(self))
+        ResponseFuture::waiting(answer, deadline, key, serial, Arc::clone(self))
+    }
+
+    /// The caller's own id, where the dialect can carry it, or a fresh one.
+    fn id(&self, chosen: Option<Bytes>) -> Bytes {
+        match self.dialect.id_format() {
+            IdFormat::Ulid => chosen.unwrap_or_else(id::fresh),
+            IdFormat::UlidText => chosen.unwrap_or_else(id::fresh_text),
+            IdFormat::Decimal { bits } => id::fresh_decimal(bits),
+            IdFormat::Short { first, .. } => first.to_string().into(),
+        }
     }
 }

@@ -65,7 +65,8 @@ impl ResponderBuilder {
     }
 
     /// Answers requests in this dialect. Call it again to serve several at once; never called, it
-    /// is [`Native`].
+    /// is [`Native`]. Each dialect serves the routes that are like its addresses; where two have the
+    /// same wire topics, the one that was named first reads them.
     pub fn dialect(mut self, dialect: impl Dialect) -> Self {
         self.dialects.push(Arc::new(dialect));
         self
@@ -169,8 +170,9 @@ impl ResponderBuilder {
     ///
     /// # Errors
     /// [`ServeError::Routes`] with everything that is wrong with the routes;
-    /// [`ServeError::Configuration`] when the share name is not one, a dialect cannot share, or
-    /// requests are acknowledged after the answer and there is a requester on the link;
+    /// [`ServeError::Configuration`] when the share name is not one, a dialect cannot share, a route
+    /// is like the addresses of no dialect, a dialect's addresses are like no route, or requests are
+    /// acknowledged after the answer and there is a requester on the link;
     /// [`ServeError::Subscribe`] when the broker refuses a subscription;
     /// [`ServeError::Disconnected`] when the connection is lost meanwhile; [`ServeError::Closed`] when
     /// the link is closed.
@@ -234,30 +236,54 @@ impl ResponderBuilder {
         &self,
         filters: impl IntoIterator<Item = TopicFilter>,
     ) -> Result<Vec<(Subscription, usize)>, ServeError> {
-        let mut subscriptions = Vec::new();
+        let mut subscriptions: Vec<(Subscription, usize)> = Vec::new();
+        let mut served = vec![false; self.dialects.len()];
         for filter in filters {
+            let mut reached = false;
             for (number, dialect) in self.dialects.iter().enumerate() {
-                let mut subscription = dialect.request_subscription(&filter);
-                if let Some(name) = &self.share {
-                    if dialect.answers_on_request_topic() {
-                        let what = "answers on the topic of the request, where others of the share \
-                                    name would take them for requests";
-                        let text = format!("share name {name:?}: {} {what}", dialect.name());
-                        return Err(ServeError::Configuration(text.into()));
+                for subscription in dialect.request_subscriptions(&filter) {
+                    let subscription = (self.shared(subscription, &**dialect)?, number);
+                    if !subscriptions.contains(&subscription) {
+                        subscriptions.push(subscription);
                     }
-                    subscription.filter = subscription.filter.shared(name).map_err(|error| {
-                        ServeError::Configuration(format!("share name {name:?}: {error}").into())
-                    })?;
-                    // [MQTT-3.8.3-4]
-                    subscription.no_local = false;
+                    (reached, served[number]) = (true, true);
                 }
-                subscriptions.push((subscription, number));
+            }
+            if !reached {
+                let text = format!("no dialect has addresses like the route {filter}");
+                return Err(ServeError::Configuration(text.into()));
             }
         }
         if subscriptions.is_empty() {
             return Err(ServeError::Routes(vec![RouteError::Empty]));
         }
+        if let Some(idle) = served.iter().position(|served| !served) {
+            let name = self.dialects[idle].name();
+            let text = format!("no route is like the addresses of the dialect {name}");
+            return Err(ServeError::Configuration(text.into()));
+        }
         Ok(subscriptions)
+    }
+
+    /// The subscription under the share name, if there is one.
+    fn shared(
+        &self,
+        mut subscription: Subscription,
+        dialect: &dyn Dialect,
+    ) -> Result<Subscription, ServeError> {
+        let Some(name) = &self.share else { return Ok(subscription) };
+        if dialect.answers_on_request_topic() {
+            let what = "answers on the topic of the request, where others of the share name would \
+                        take them for requests";
+            let text = format!("share name {name:?}: {} {what}", dialect.name());
+            return Err(ServeError::Configuration(text.into()));
+        }
+        subscription.filter = subscription.filter.shared(name).map_err(|error| {
+            ServeError::Configuration(format!("share name {name:?}: {error}").into())
+        })?;
+        // [MQTT-3.8.3-4]
+        subscription.no_local = false;
+        Ok(subscription)
     }
 }
 

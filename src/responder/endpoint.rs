@@ -239,6 +239,12 @@ where
             self.counters().expired.increment();
             return;
         }
+        let dialect_of = &self.settings.dialects[dialect];
+        if !response.status().is_success() && !dialect_of.carries().status {
+            tracing::debug!(dialect = dialect_of.name(), status = %response.status(), "a failure is silence");
+            self.counters().unsaid.increment();
+            return;
+        }
         let bare = response.payload().is_empty() && response.user_properties().is_empty();
         let encoded = self.settings.dialects[dialect].encode_response(reply_to, response, left);
         let message = match encoded {

@@ -46,6 +46,8 @@ counters! {
     forbidden,
     /// Handlers that panicked.
     panicked,
+    /// Failures that are silence because the dialect carries no status.
+    unsaid,
     /// Answers that could not be delivered: the outgoing queue was full, the broker refused them,
     /// or nobody was subscribed to their topic.
     undelivered,

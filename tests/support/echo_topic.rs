@@ -3,7 +3,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use tower_mqtt::core::topic::{TopicFilter, TopicName};
 use tower_mqtt::dialect::{
-    Dialect, IdFormat, IncomingRequest, Malformed, Message, OutgoingRequest, ReplyTo, Subscription,
+    Carries, Dialect, IdFormat, IncomingRequest, Malformed, Message, OutgoingRequest, ReplyTo,
+    Subscription,
 };
 use tower_mqtt::{InvalidRequest, Request, Response};
 
@@ -32,12 +33,17 @@ impl Dialect for EchoTopic {
         IdFormat::UlidText
     }
 
+    // There is nowhere to write a status, so that a failure is silence: the caller times out.
+    fn carries(&self) -> Carries {
+        Carries::PAYLOAD
+    }
+
     fn answers_on_request_topic(&self) -> bool {
         true
     }
 
-    fn response_subscription(&self, _: &TopicName) -> Subscription {
-        Self::subscription("#")
+    fn response_subscription(&self, _: &TopicName, peers: &TopicFilter) -> Option<Subscription> {
+        Some(Self::subscription(peers.filter()))
     }
 
     fn encode_request(&self, outgoing: OutgoingRequest<'_>) -> Result<Message, InvalidRequest> {
@@ -48,7 +54,7 @@ impl Dialect for EchoTopic {
         Ok(Message::new(topic, outgoing.request.payload().clone()))
     }
 
-    fn response_id(&self, message: &Message, _: &TopicName) -> Option<Bytes> {
+    fn response_key(&self, message: &Message, _: &TopicName) -> Option<Bytes> {
         Self::split(&message.topic).map(|(id, _)| Bytes::copy_from_slice(id.as_bytes()))
     }
 
@@ -56,8 +62,8 @@ impl Dialect for EchoTopic {
         Ok(Response::new(message.payload))
     }
 
-    fn request_subscription(&self, route: &TopicFilter) -> Subscription {
-        Self::subscription(route.filter())
+    fn request_subscriptions(&self, route: &TopicFilter) -> Vec<Subscription> {
+        vec![Self::subscription(route.filter())]
     }
 
     fn decode_request(&self, message: Message) -> Result<IncomingRequest, Malformed> {
@@ -74,10 +80,6 @@ impl Dialect for EchoTopic {
         response: Response,
         _: Option<Duration>,
     ) -> Result<Message, Malformed> {
-        // There is nowhere to write a status, so that a failure is silence: the caller times out.
-        if !response.status().is_success() {
-            return Err(Malformed::new("this dialect has no status"));
-        }
         Ok(Message::new(reply_to.topic().clone(), response.into_payload()))
     }
 }

@@ -129,8 +129,12 @@ impl Dialect for Altered {
         "altered"
     }
 
-    fn response_subscription(&self, response_topic: &TopicName) -> Subscription {
-        Native::new().response_subscription(response_topic)
+    fn response_subscription(
+        &self,
+        response_topic: &TopicName,
+        peers: &TopicFilter,
+    ) -> Option<Subscription> {
+        Native::new().response_subscription(response_topic, peers)
     }
 
     fn encode_request(&self, outgoing: OutgoingRequest<'_>) -> Result<Message, InvalidRequest> {
@@ -139,8 +143,8 @@ impl Dialect for Altered {
         Ok(message)
     }
 
-    fn response_id(&self, message: &Message, response_topic: &TopicName) -> Option<Bytes> {
-        Native::new().response_id(message, response_topic)
+    fn response_key(&self, message: &Message, response_topic: &TopicName) -> Option<Bytes> {
+        Native::new().response_key(message, response_topic)
     }
 
     fn decode_response(&self, message: Message) -> Result<Response, Malformed> {
@@ -173,15 +177,19 @@ pub async fn publish(network: &Network, message: Message) {
             "raw"
         }
 
-        fn response_subscription(&self, response_topic: &TopicName) -> Subscription {
-            Native::new().response_subscription(response_topic)
+        fn response_subscription(
+            &self,
+            response_topic: &TopicName,
+            peers: &TopicFilter,
+        ) -> Option<Subscription> {
+            Native::new().response_subscription(response_topic, peers)
         }
 
         fn encode_request(&self, _: OutgoingRequest<'_>) -> Result<Message, InvalidRequest> {
             Ok(self.0.clone())
         }
 
-        fn response_id(&self, _: &Message, _: &TopicName) -> Option<Bytes> {
+        fn response_key(&self, _: &Message, _: &TopicName) -> Option<Bytes> {
             None
         }
 
