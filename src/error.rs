@@ -8,7 +8,7 @@ use std::{fmt, io};
 use thiserror::Error;
 use tower::BoxError;
 
-use crate::core::packet::ReasonCode;
+use crate::core::packet::{ReasonCode, Text};
 use crate::core::template::TemplateError;
 use crate::core::topic::{TopicError, TopicFilter};
 use crate::message::Status;
@@ -245,7 +245,7 @@ pub enum InvalidRequest {
         /// The dialect's name.
         dialect: &'static str,
         /// What cannot be written.
-        what: &'static str,
+        what: Text,
     },
     /// The payload could not be encoded (JSON); the text is the encoder's.
     #[error("payload: {0}")]

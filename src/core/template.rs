@@ -9,6 +9,7 @@ use std::sync::Arc;
 use super::topic::{MAX_LEN, TopicFilter, TopicName, check_name};
 
 mod parse;
+mod project;
 
 pub use parse::TemplateError;
 

@@ -26,6 +26,8 @@
 //!   carry it.
 
 mod native;
+pub mod rrpc;
+pub mod template;
 
 use std::fmt::Debug;
 use std::ops::RangeInclusive;
@@ -35,6 +37,7 @@ use bytes::Bytes;
 use thiserror::Error;
 
 pub use self::native::Native;
+pub use self::template::Template;
 use crate::core::packet::Qos;
 pub use crate::core::packet::{Message, Subscription};
 use crate::core::topic::{TopicFilter, TopicName};
@@ -319,4 +322,9 @@ impl Malformed {
     pub(crate) fn into_parts(self) -> (&'static str, Option<Box<ReplyTo>>) {
         (self.what, self.reply_to)
     }
+}
+
+/// Whole seconds, rounded up: zero would mean that the message has expired.
+fn expiry(left: Duration) -> u32 {
+    u32::try_from(left.as_millis().div_ceil(1000).max(1)).unwrap_or(u32::MAX)
 }

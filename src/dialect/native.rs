@@ -5,7 +5,7 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use super::{
-    Dialect, IdFormat, IncomingRequest, Malformed, OutgoingRequest, ReplyTo, Subscription,
+    Dialect, IdFormat, IncomingRequest, Malformed, OutgoingRequest, ReplyTo, Subscription, expiry,
 };
 use crate::core::packet::{Message, Properties, Text, UserProperties};
 use crate::core::topic::{TopicFilter, TopicName};
@@ -168,11 +168,6 @@ impl Dialect for Native {
         let topic = reply_to.topic().clone();
         Ok(Message { topic, payload, qos: reply_to.qos(), retain: false, dup: false, properties })
     }
-}
-
-/// Whole seconds, rounded up: zero would mean that the message has expired.
-fn expiry(left: Duration) -> u32 {
-    u32::try_from(left.as_millis().div_ceil(1000).max(1)).unwrap_or(u32::MAX)
 }
 
 /// The smaller of what the caller wrote and what the broker left of the expiry.

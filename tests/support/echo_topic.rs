@@ -47,7 +47,7 @@ impl Dialect for EchoTopic {
     }
 
     fn encode_request(&self, outgoing: OutgoingRequest<'_>) -> Result<Message, InvalidRequest> {
-        let what = "the id is not text";
+        let what = "the id is not text".into();
         let id = std::str::from_utf8(outgoing.id)
             .map_err(|_| InvalidRequest::Dialect { dialect: self.name(), what })?;
         let topic = TopicName::new(format!("echo/{id}/{}", outgoing.request.topic()))?;

@@ -1,0 +1,4 @@
+//! The dialects of clouds whose devices find the id of a request in its topic.
+
+pub mod aliyun;
+pub mod tencent;
