@@ -6,10 +6,12 @@ mod high_water;
 pub mod inbox;
 pub mod index;
 pub mod packet;
+mod recent;
 pub mod routes;
 pub mod subscriptions;
 pub mod template;
 pub mod topic;
 mod waiters;
 
+pub(crate) use recent::Recent;
 pub use waiters::Waiters;

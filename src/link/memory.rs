@@ -127,6 +127,12 @@ impl Network {
         self.lock().keeps_sessions = keep;
     }
 
+    /// Whether subscriptions with No Local are honoured, as MQTT 5 has it. Yes by default; no makes
+    /// the network like a server of MQTT 3.1.1.
+    pub fn honour_no_local(&self, honour: bool) {
+        self.lock().ignores_no_local = !honour;
+    }
+
     /// What links may send at most from now on: bytes of a message.
     pub fn maximum_packet_size(&self, bytes: u32) {
         self.lock().maximum_packet_size = Some(bytes);

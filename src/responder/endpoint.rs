@@ -17,6 +17,7 @@ use super::builder::{Acknowledge, Allowed};
 use super::stats::Counters;
 use super::task::{self, Answerer, Command, Exchange};
 use super::tasks::Tasks;
+use crate::core::Recent;
 use crate::core::index::TopicIndex;
 use crate::core::packet::{Message, Qos, ReasonCode, Subscription};
 use crate::dialect::{Dialect, IncomingRequest, Malformed, ReplyTo};
@@ -57,6 +58,9 @@ pub(super) struct Endpoint<S> {
     unsent: Vec<(Message, Token)>,
     /// Until when the answers that are in flight are worth sending again.
     deadlines: HashMap<Token, Instant>,
+    /// Topics of requests that were answered on the same topic, if a dialect does that: a server
+    /// without No Local brings the answer back, and it must not be taken for another request.
+    answered: Option<Recent>,
     stage: Stage,
 }
 
@@ -77,6 +81,7 @@ where
         for (subscription, dialect) in &settings.subscriptions {
             routes.insert(&subscription.filter, *dialect);
         }
+        let same_topic = settings.dialects.iter().any(|dialect| dialect.answers_on_request_topic());
         let subscriptions = settings.subscriptions.iter().map(|(s, _)| s.clone()).collect();
         Self {
             settings,
@@ -91,6 +96,7 @@ where
             lost_acks: 0,
             unsent: Vec::new(),
             deadlines: HashMap::new(),
+            answered: same_topic.then(Recent::new),
             stage: Stage::Serving,
         }
     }
@@ -117,6 +123,10 @@ where
         ack: Option<AckId>,
         out: &mut Outbox<'_>,
     ) -> Verdict {
+        if self.is_own_answer(&message, dialect) {
+            self.counters().echoes.increment();
+            return Verdict::Taken;
+        }
         let incoming = match self.settings.dialects[dialect].decode_request(message) {
             Ok(incoming) => incoming,
             Err(malformed) => return self.malformed(malformed, dialect, out),
@@ -146,6 +156,15 @@ where
             Exchange { serial: 0, dialect, reply_to, deadline, ack, slot: Some(slot) },
         );
         if held { Verdict::Held } else { Verdict::Taken }
+    }
+
+    /// Whether an answer of this responder has come back on the topic of its request.
+    fn is_own_answer(&self, message: &Message, dialect: usize) -> bool {
+        self.settings.dialects[dialect].answers_on_request_topic()
+            && self
+                .answered
+                .as_ref()
+                .is_some_and(|answered| answered.contains(message.topic.as_str()))
     }
 
     fn malformed(&mut self, malformed: Malformed, dialect: usize, out: &mut Outbox<'_>) -> Verdict {
@@ -255,6 +274,11 @@ where
                 return;
             }
         };
+        if let Some(answered) = self.answered.as_mut()
+            && self.settings.dialects[dialect].answers_on_request_topic()
+        {
+            answered.insert(message.topic.as_str());
+        }
         if let Some(deadline) = deadline {
             self.deadlines.insert(token, deadline);
         }

@@ -46,6 +46,9 @@ counters! {
     forbidden,
     /// Handlers that panicked.
     panicked,
+    /// Messages on a topic that was answered already, in a dialect that answers on the topic of the
+    /// request: the answer that a server without No Local brings back, or a copy of the request.
+    echoes,
     /// Failures that are silence because the dialect carries no status.
     unsaid,
     /// Answers that could not be delivered: the outgoing queue was full, the broker refused them,

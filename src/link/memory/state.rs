@@ -26,6 +26,7 @@ pub(super) struct State {
     pub(super) refused_subscriptions: Vec<(TopicFilter, ReasonCode)>,
     pub(super) refused_messages: Vec<(TopicFilter, ReasonCode)>,
     pub(super) keeps_sessions: bool,
+    pub(super) ignores_no_local: bool,
     pub(super) maximum_packet_size: Option<u32>,
     pub(super) receive_maximum: Option<u16>,
     pub(super) holds_acknowledgements: bool,
@@ -216,7 +217,8 @@ impl State {
                 if let Some((_, reason)) = refused {
                     return *reason;
                 }
-                let options = SubscribeOptions { qos: *qos, no_local: *no_local };
+                let options =
+                    SubscribeOptions { qos: *qos, no_local: *no_local && !self.ignores_no_local };
                 self.subscriptions.subscribe(number, filter, options);
                 match qos {
                     Qos::AtMostOnce => ReasonCode::SUCCESS,

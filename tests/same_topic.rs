@@ -1,0 +1,52 @@
+//! Request and answer on one topic, on a server that does not know No Local.
+
+mod support;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use support::*;
+use tower_mqtt::dialect::Message;
+use tower_mqtt::dialect::rrpc::aliyun;
+use tower_mqtt::link::memory::{Fate, Network};
+use tower_mqtt::{Request, RequestError, Requester, Responder, Router};
+
+/// A network without No Local, and how many messages it has seen.
+fn network() -> (Network, Arc<AtomicUsize>) {
+    let network = Network::new();
+    network.honour_no_local(false);
+    let seen = Arc::new(AtomicUsize::new(0));
+    let count = Arc::clone(&seen);
+    network.on_message(move |_: &Message| {
+        count.fetch_add(1, Ordering::SeqCst);
+        Fate::Deliver
+    });
+    (network, seen)
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_responder_does_not_answer_its_own_answer() {
+    let (network, seen) = network();
+    let router = Router::new().route("pk/dn/user/get", async || "yes");
+    let device = Responder::builder(network.link("device")).dialect(aliyun::custom());
+    let device = device.serve(router).await.unwrap();
+    let requester = Requester::builder(network.link("server")).dialect(aliyun::custom());
+    let requester = requester.build().await.unwrap();
+
+    let answer = call(&requester, to("pk/dn/user/get")).await.unwrap();
+    assert_eq!(answer.payload(), "yes");
+    settle().await;
+    assert_eq!(seen.load(Ordering::SeqCst), 2, "the request and the answer");
+    let stats = device.stats();
+    assert_eq!((stats.received, stats.answered, stats.echoes), (1, 1, 1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_requester_does_not_take_its_own_request_for_the_answer() {
+    let (network, _) = network();
+    let requester = Requester::builder(network.link("server")).dialect(aliyun::custom());
+    let requester = requester.build().await.unwrap();
+    let request = Request::new("pk/dn/user/get", "question").unwrap();
+    let error = call(&requester, request).await.unwrap_err();
+    assert_eq!(error, RequestError::Timeout, "nobody but itself has heard it");
+}
