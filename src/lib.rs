@@ -69,6 +69,7 @@
 )]
 #![cfg_attr(not(feature = "ntex"), doc = "| [`link`] | connections: [in memory](link::memory) |")]
 //! | [`layer`] | middleware for both sides: timeout, retry, dedup, limits, authorize, trace |
+//! | [`bridge`] | answering in one dialect by asking in another |
 //! | [`dialect`] | how requests and responses are written on topics, and how to add another way |
 //! | [`error`] | what can go wrong, sorted by whether the request may have been executed |
 //! | [`core`] | the protocol without clock, network or tasks: topics, templates, tables |
@@ -133,6 +134,7 @@
 //!
 //! A feature adds; it never changes how the rest behaves.
 
+pub mod bridge;
 pub mod core;
 pub mod dialect;
 pub mod error;

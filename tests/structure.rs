@@ -19,7 +19,8 @@ const MAY_NAME: &[(&str, &[&str])] = &[
     ("link", &["core", "error"]),
     ("requester", &["core", "message", "error", "dialect", "id", "link", "scope"]),
     ("responder", &["core", "message", "error", "dialect", "layer", "link", "scope"]),
-    ("hub", &["core", "message", "error", "dialect", "layer", "link"]),
+    ("bridge", &["core", "message", "error", "dialect", "layer", "link", "requester", "responder"]),
+    ("hub", &["core", "message", "error", "dialect", "layer", "link", "responder", "bridge"]),
 ];
 
 /// What the core may use from outside: it has no clock, no random numbers, no tasks, no network.

@@ -35,7 +35,9 @@ mod tests {
     fn what_was_inserted_lately_is_known() {
         let mut recent = Recent::new();
         let texts: Vec<String> = (0..100).map(|n| n.to_string()).collect();
-        texts.iter().for_each(|text| recent.insert(text));
+        for text in &texts {
+            recent.insert(text);
+        }
         assert!(texts.iter().all(|text| recent.contains(text)));
         assert!(!recent.contains("100"));
     }

@@ -206,6 +206,11 @@ impl TopicTemplate {
         Ok(TopicName::new(topic).expect("literals and values were checked"))
     }
 
+    /// Whether `name` is a `{name*}`, which captures several levels.
+    pub(crate) fn captures_rest(&self, name: &str) -> bool {
+        matches!(self.levels.last(), Some(Level::Rest { name: rest }) if **rest == *name)
+    }
+
     /// Whether both templates describe the same topics, so that only the names of the captures
     /// differ: `a/{x}/c` and `a/{y}/c`.
     pub fn conflicts_with(&self, other: &Self) -> bool {

@@ -186,6 +186,37 @@ impl TopicFilter {
     fn split_share(&self) -> Option<(&str, &str)> {
         self.0.strip_prefix(SHARE)?.split_once('/')
     }
+
+    /// Whether there is a topic that both filters match. Share names do not matter.
+    ///
+    /// ```
+    /// use tower_mqtt::core::topic::TopicFilter;
+    ///
+    /// let overlap = |a, b| TopicFilter::new(a).unwrap().overlaps(&TopicFilter::new(b).unwrap());
+    /// assert!(overlap("recipes/+/get", "recipes/soup/#"));
+    /// assert!(!overlap("recipes/+/get", "recipes/+/list"));
+    /// assert!(!overlap("#", "$SYS/#"), "wildcards do not match a first level that starts with $");
+    /// ```
+    pub fn overlaps(&self, other: &Self) -> bool {
+        let (mut ours, mut theirs) = (self.levels(), other.levels());
+        let mut first = true;
+        loop {
+            match (ours.next(), theirs.next()) {
+                // [MQTT-4.7.2-1]
+                (Some("+" | "#"), Some(level)) | (Some(level), Some("+" | "#"))
+                    if first && level.starts_with('$') =>
+                {
+                    return false;
+                }
+                // [MQTT-4.7.1-2]: `#` matches the parent level as well
+                (Some("#"), _) | (_, Some("#")) | (None, None) => return true,
+                (Some("+"), Some(_)) | (Some(_), Some("+")) => {}
+                (Some(a), Some(b)) if a == b => {}
+                _ => return false,
+            }
+            first = false;
+        }
+    }
 }
 
 impl From<TopicName> for TopicFilter {

@@ -12,6 +12,7 @@ use thiserror::Error;
 use super::Hub;
 use super::access::{Access, Authenticate, Authorize, Credentials, Identity};
 use super::worker::Workers;
+use crate::bridge::{Translation, TranslationError};
 use crate::core::packet::ReasonCode;
 
 /// What one client may use, and how many there may be. Every queue of the hub is bounded by one of
@@ -75,6 +76,9 @@ pub enum HubError {
         /// What the operating system said.
         source: Arc<io::Error>,
     },
+    /// A translation could not be started.
+    #[error("translation: {0}")]
+    Translation(#[from] TranslationError),
     /// A worker's thread could not be started.
     #[error("cannot start a worker: {0}")]
     Thread(Arc<io::Error>),
@@ -88,6 +92,7 @@ pub struct HubBuilder {
     pub(super) limits: HubLimits,
     pub(super) authenticate: Option<Authenticate>,
     pub(super) authorize: Option<Authorize>,
+    translations: Vec<Translation>,
 }
 
 impl HubBuilder {
@@ -98,6 +103,7 @@ impl HubBuilder {
             limits: HubLimits::default(),
             authenticate: None,
             authorize: None,
+            translations: Vec::new(),
         }
     }
 
@@ -146,15 +152,49 @@ impl HubBuilder {
         self
     }
 
+    /// Answers requests in one dialect by asking in another: see [`bridge`](crate::bridge). Call it
+    /// again for more.
+    ///
+    /// It is a client of the hub, `hub-translation-1` and so on, in the hub's process.
+    ///
+    /// ```
+    /// use tower::ServiceExt;
+    /// use tower_mqtt::bridge::Translation;
+    /// use tower_mqtt::dialect::{Native, rrpc::aliyun};
+    /// use tower_mqtt::{Hub, Request, Requester, Responder, Router};
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let translation = Translation::new(Native::new(), aliyun::system())
+    ///     .route("devices/{product}/{device}", "{product}/{device}");
+    /// let hub = Hub::builder().translate(translation).start().await?;
+    ///
+    /// let firmware = Router::new().route("lamps/lamp7", async |order: String| format!("{order}: ok"));
+    /// let device = Responder::builder(hub.link("lamp7")).dialect(aliyun::system());
+    /// let device = device.serve(firmware).await?;
+    ///
+    /// let caller = Requester::builder(hub.link("caller")).build().await?;
+    /// let answer = caller.oneshot(Request::new("devices/lamps/lamp7", "on")?).await?;
+    /// assert_eq!(answer.payload(), "on: ok");
+    /// # drop(device);
+    /// # hub.shutdown(std::time::Duration::from_secs(1)).await;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn translate(mut self, translation: Translation) -> Self {
+        self.translations.push(translation);
+        self
+    }
+
     /// Starts the workers and the listeners.
     ///
     /// # Errors
     /// [`HubError::Bind`] when an address cannot be listened on, [`HubError::Thread`] when a thread
-    /// cannot be started.
+    /// cannot be started, [`HubError::Translation`] when a translation is not possible.
     ///
     /// # Cancel safety
     /// Dropping the future stops what was started.
-    pub async fn start(self) -> Result<Hub, HubError> {
+    pub async fn start(mut self) -> Result<Hub, HubError> {
         let mut listeners = Vec::new();
         let mut addresses = Vec::new();
         for address in &self.addresses {
@@ -166,10 +206,16 @@ impl HubBuilder {
             addresses.push(bound);
         }
         let count = self.workers;
+        let translations = std::mem::take(&mut self.translations);
         let (shared, workers) = Workers::start(self, count, listeners)
             .await
             .map_err(|error| HubError::Thread(Arc::new(error)))?;
-        Ok(Hub { shared, addresses, workers })
+        let mut hub = Hub { shared, addresses, translations: Vec::new(), workers };
+        for (number, translation) in translations.iter().enumerate() {
+            let link = hub.link(&format!("hub-translation-{}", number + 1));
+            hub.translations.push(translation.start(&link).await?);
+        }
+        Ok(hub)
     }
 }
 
@@ -187,6 +233,7 @@ impl fmt::Debug for HubBuilder {
             .field("addresses", &self.addresses)
             .field("workers", &self.workers)
             .field("limits", &self.limits)
+            .field("translations", &self.translations)
             .finish_non_exhaustive()
     }
 }

@@ -85,12 +85,14 @@ pub use self::shared::HubStats;
 use self::shared::Shared;
 use self::worker::Workers;
 use crate::link::Link;
+use crate::responder::Responder;
 
 /// The embedded server. Dropping it stops it at once; [`shutdown`](Self::shutdown) is polite.
 #[must_use = "a hub stops when it is dropped"]
 pub struct Hub {
     shared: Arc<Shared>,
     addresses: Vec<SocketAddr>,
+    translations: Vec<Responder>,
     /// Stops and joins the threads when dropped.
     workers: Workers,
 }
@@ -130,12 +132,15 @@ impl Hub {
         self.shared.stats()
     }
 
-    /// Stops accepting, tells every client (DISCONNECT 0x8B), waits for at most `grace` until they
+    /// Lets the requests that are being translated finish, for at most `grace`. Then stops accepting,
+    /// tells every client (DISCONNECT 0x8B), waits for at most `grace` until they
     /// are gone, and joins the threads.
     ///
     /// # Cancel safety
     /// Dropping the future stops the hub at once.
     pub async fn shutdown(mut self, grace: Duration) {
+        let translations = self.translations.drain(..).map(|responder| responder.shutdown(grace));
+        futures_util::future::join_all(translations).await;
         self.workers.shutdown(grace).await;
     }
 }

@@ -72,6 +72,17 @@ impl ResponderBuilder {
         self
     }
 
+    #[cfg(feature = "ntex")]
+    pub(crate) fn dialect_shared(mut self, dialect: Arc<dyn Dialect>) -> Self {
+        self.dialects.push(dialect);
+        self
+    }
+
+    /// The dialects that were named; none is the native one.
+    pub(crate) fn dialects(&self) -> impl Iterator<Item = &dyn Dialect> {
+        self.dialects.iter().map(|dialect| &**dialect)
+    }
+
     /// Shares the requests with every other responder that subscribes under this name: each goes to
     /// one of them (`$share/{name}/…`, MQTT 5 §4.8.2). Not possible with a dialect that
     /// [answers on the request topic](Dialect::answers_on_request_topic).
