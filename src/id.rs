@@ -26,6 +26,13 @@ pub(crate) fn fresh_decimal(bits: u32) -> Bytes {
     Bytes::from((top | (random & (top - 1))).to_string())
 }
 
+/// Any number of the range.
+pub(crate) fn random_within(first: u16, last: u16) -> u16 {
+    let count = u128::from(last.saturating_sub(first)) + 1;
+    let offset = u16::try_from(Ulid::new().random() % count).expect("less than 65,536");
+    first + offset
+}
+
 #[cfg(test)]
 mod tests {
     use std::collections::HashSet;
@@ -47,5 +54,13 @@ mod tests {
         }
         let many: HashSet<_> = (0..1000).map(|_| fresh_decimal(63)).collect();
         assert_eq!(many.len(), 1000);
+    }
+
+    #[test]
+    fn a_random_number_is_within_its_range() {
+        let seen: HashSet<_> = (0..1000).map(|_| random_within(3, 6)).collect();
+        assert_eq!(seen, HashSet::from([3, 4, 5, 6]));
+        assert_eq!((random_within(7, 7), random_within(0, 0)), (7, 0));
+        assert!((0..100).all(|_| random_within(65_000, u16::MAX) >= 65_000));
     }
 }

@@ -179,6 +179,10 @@ impl Request {
     ///
     /// It says that requests with the same data are the same request (attempts of one call): the
     /// answer to one completes them all, and a responder that deduplicates executes one of them.
+    ///
+    /// A dialect whose ids are numbers ([`Decimal`](crate::dialect::IdFormat::Decimal),
+    /// [`Short`](crate::dialect::IdFormat::Short)) cannot carry it: there it is ignored, and each
+    /// attempt has an id of its own.
     pub fn correlation_data(mut self, data: impl Into<Bytes>) -> Self {
         self.parts.correlation_data = Some(data.into());
         self

@@ -7,10 +7,12 @@ use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio_util::sync::PollSemaphore;
 
 use super::endpoint::{Endpoint, Settings};
+use super::loan::Lender;
 use super::stats::Counters;
+use super::turns::{OneInFlight, Turns};
 use super::{Requester, Shared};
 use crate::core::topic::{TopicFilter, TopicName};
-use crate::dialect::{Dialect, Native};
+use crate::dialect::{Dialect, IdFormat, Native};
 use crate::error::ServeError;
 use crate::link::{Link, Role};
 
@@ -41,6 +43,8 @@ pub struct RequesterBuilder {
     max_in_flight: usize,
     timeout: Option<Duration>,
     on_disconnect: OnDisconnect,
+    one_in_flight: Option<OneInFlight>,
+    rest: Option<Duration>,
     response_topic: Option<TopicName>,
     peers: TopicFilter,
 }
@@ -53,6 +57,8 @@ impl RequesterBuilder {
             max_in_flight: 1024,
             timeout: None,
             on_disconnect: OnDisconnect::default(),
+            one_in_flight: None,
+            rest: None,
             response_topic: None,
             peers: TopicFilter::everything(),
         }
@@ -80,7 +86,8 @@ impl RequesterBuilder {
 
     /// How long a call waits for its answer when the request does not say.
     ///
-    /// The dialect's by default; 10 s for the native one.
+    /// The dialect's by default; 10 s for the native one. One that the dialect does not
+    /// [allow](Dialect::timeouts) makes [`build`](Self::build) fail.
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.timeout = Some(timeout);
         self
@@ -89,6 +96,53 @@ impl RequesterBuilder {
     /// What becomes of calls in flight when the connection is lost. Fail fast by default.
     pub fn on_disconnect(mut self, choice: OnDisconnect) -> Self {
         self.on_disconnect = choice;
+        self
+    }
+
+    /// Lets one call at a time go to each device (or address). Off by default.
+    ///
+    /// For devices that answer overlapping calls on the id of the last one only, as several vendors'
+    /// device SDKs do. A call to a device that is busy waits for its turn, first come, first served.
+    /// It waits at the cost of its deadline, and in its in-flight slot: calls to one slow device can
+    /// take all the slots. At most 65,536 devices are busy at once; a call to one more fails with
+    /// [`Overloaded`](crate::RequestError::Overloaded).
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use tower::ServiceExt;
+    /// use tower_mqtt::requester::OneInFlight;
+    /// use tower_mqtt::{Request, Requester, Responder, Router, link::memory};
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let (office, door) = memory::pair();
+    /// # let router = Router::new().route("doors/front/open", async || ());
+    /// # let _responder = Responder::builder(door).serve(router).await?;
+    /// let requester = Requester::builder(office)
+    ///     .one_in_flight(OneInFlight::PerDevice)
+    ///     .rest(Duration::from_secs(2))
+    ///     .build()
+    ///     .await?;
+    /// let open = || requester.clone().oneshot(Request::new("doors/front/open", "").unwrap());
+    /// let (first, second) = tokio::join!(open(), open()); // the second leaves after the first
+    /// # (first?, second?);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn one_in_flight(mut self, of: OneInFlight) -> Self {
+        self.one_in_flight = Some(of);
+        self
+    }
+
+    /// How long a device of [`one_in_flight`](Self::one_in_flight) stays busy after a call that ended
+    /// without its answer: it timed out, or was given up. When the answer comes late, the rest is over.
+    ///
+    /// The dialect's [default timeout](Dialect::default_timeout) by default: a device that has not
+    /// answered by then hardly will. A shorter rest lets the next call go earlier, and risks that the
+    /// device gives it the answer to the one before. A longer one costs a device that has lost
+    /// a request, and will not answer it at all, as much time.
+    pub fn rest(mut self, time: Duration) -> Self {
+        self.rest = Some(time);
         self
     }
 
@@ -141,16 +195,30 @@ impl RequesterBuilder {
     /// [`ServeError::Subscribe`] when the broker refuses the subscription,
     /// [`ServeError::Disconnected`] when the connection is lost meanwhile, [`ServeError::Closed`]
     /// when the link is closed, [`ServeError::Configuration`] when a responder on the link
-    /// acknowledges after its answers (see [`Acknowledge`](crate::responder::Acknowledge)) or when no
-    /// address of the dialect is one of its [`peers`](Self::peers).
+    /// acknowledges after its answers (see [`Acknowledge`](crate::responder::Acknowledge)), when no
+    /// address of the dialect is one of its [`peers`](Self::peers), when the dialect does not allow the
+    /// [`timeout`](Self::timeout), or when its [short ids](IdFormat::Short) are not of one width.
     ///
     /// # Cancel safety
     /// Dropping the future undoes everything.
     pub async fn build(self) -> Result<Requester, ServeError> {
+        let timeouts = self.dialect.timeouts();
+        if let Some(timeout) = self.timeout.filter(|timeout| !timeouts.contains(timeout)) {
+            let (name, possible) = (self.dialect.name(), &timeouts);
+            let text = format!("a timeout of {timeout:?}: {name} allows {possible:?}");
+            return Err(ServeError::Configuration(text.into()));
+        }
+        let lender = match self.dialect.id_format() {
+            IdFormat::Short { first, last, quarantine } => {
+                Some(Arc::new(Lender::new(first, last, quarantine)?))
+            }
+            _ => None,
+        };
         let (commands, queue) = mpsc::unbounded_channel();
         let (ready, is_ready) = oneshot::channel();
         let counters = Arc::new(Counters::default());
         let slots = Arc::new(Semaphore::new(self.max_in_flight));
+        let rest = self.rest.unwrap_or_else(|| self.dialect.default_timeout());
         let settings = Settings {
             _occupant: self.link.enter(Role::Requester)?,
             dialect: Arc::clone(&self.dialect),
@@ -159,13 +227,16 @@ impl RequesterBuilder {
             response_topic: self.response_topic,
             peers: self.peers,
         };
+        let turns = self.one_in_flight.map(|of| Turns::new(of, rest));
         let endpoint =
-            Endpoint::new(settings, queue, Arc::clone(&counters), Arc::clone(&slots), ready);
+            Endpoint::new(settings, turns, queue, Arc::clone(&counters), Arc::clone(&slots), ready);
         self.link.attach(Box::new(endpoint)).await.map_err(|_| ServeError::Closed)?;
         is_ready.await.map_err(|_| ServeError::Closed)??;
         let shared = Shared {
             commands,
             timeout: self.timeout.unwrap_or_else(|| self.dialect.default_timeout()),
+            timeouts,
+            lender,
             dialect: self.dialect,
             counters,
             slots: Arc::clone(&slots),

@@ -7,11 +7,15 @@ use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
+use tokio::sync::{Semaphore, mpsc, oneshot};
 
+use super::loops::Loops;
 use super::stats::Counters;
+use super::turns::{End, Lane, Turns};
+use super::waiter::{Phase, Waiter};
 use super::{Call, Command, OnDisconnect};
 use crate::core::exchange::{Answer, Exchanges, Ticket};
+use crate::core::lanes::Turn;
 use crate::core::packet::{Message, ReasonCode, Subscription};
 use crate::core::topic::{TopicFilter, TopicName};
 use crate::dialect::{Dialect, OutgoingRequest};
@@ -35,6 +39,9 @@ pub(super) struct Endpoint {
     settings: Settings,
     commands: mpsc::UnboundedReceiver<Command>,
     exchanges: Exchanges<Waiter>,
+    /// When only one call may be in flight for each device.
+    turns: Option<Turns>,
+    loops: Loops,
     counters: Arc<Counters>,
     slots: Arc<Semaphore>,
     /// Until the first subscription is acknowledged.
@@ -55,40 +62,10 @@ const RESPONSE_TOPICS: usize = 8;
 /// What the subscriptions' outcomes are reported under.
 const SUBSCRIPTION: Token = (0, 0);
 
-/// One call that waits.
-struct Waiter {
-    serial: u64,
-    idempotent: bool,
-    reply: oneshot::Sender<Result<Response, RequestError>>,
-    phase: Phase,
-    /// Freed with the entry, so that slots bound the table.
-    slot: OwnedSemaphorePermit,
-}
-
-impl Waiter {
-    /// Ends the call. Its slot is free before its caller knows.
-    fn settle(self, result: Result<Response, RequestError>) {
-        drop(self.slot);
-        // It fails when the caller has gone, and then nobody is to be told.
-        let _ = self.reply.send(result);
-    }
-}
-
-/// How far a request has come, and the message when it may have to be sent again.
-enum Phase {
-    /// Not on the wire: the connection was lost first.
-    Unsent(Message),
-    /// On the wire, or in the outgoing queue.
-    Sent,
-    /// It was on the wire when the connection was lost.
-    Lost(Message),
-    /// The server has it.
-    Acknowledged(Option<Message>),
-}
-
 impl Endpoint {
     pub(super) fn new(
         settings: Settings,
+        turns: Option<Turns>,
         commands: mpsc::UnboundedReceiver<Command>,
         counters: Arc<Counters>,
         slots: Arc<Semaphore>,
@@ -97,6 +74,8 @@ impl Endpoint {
         Self {
             exchanges: Exchanges::with_capacity_limit(settings.max_in_flight),
             settings,
+            turns,
+            loops: Loops::default(),
             commands,
             counters,
             slots,
@@ -113,24 +92,60 @@ impl Endpoint {
     }
 
     fn call(&mut self, call: Call, out: &mut Outbox<'_>) {
-        let Call { request, id, key, serial, deadline, reply, slot } = call;
+        let Call { request, id, key, serial, deadline, reply, slot, loan } = call;
         if reply.is_closed() {
             return; // The caller gave up before the request was sent.
         }
         let idempotent = request.parts().idempotent;
+        let lane = self.turns.as_ref().map(|turns| {
+            Box::new(turns.lane(&*self.settings.dialect, request.topic(), key.clone()))
+        });
         let message = match self.encode(request, &id, deadline, out) {
             Ok(message) => message,
             Err(error) => {
-                drop(slot); // Free before the caller knows.
+                drop((slot, loan)); // Free before the caller knows.
                 let _ = reply.send(Err(error));
                 return;
             }
         };
-        let waiter = Waiter { serial, idempotent, reply, phase: Phase::Sent, slot };
-        match self.exchanges.start(key, deadline, waiter) {
-            Ok(ticket) => self.send(ticket, message, out),
-            Err(full) => {
-                full.0.settle(Err(RequestError::Overloaded));
+        let (phase, tried) = (Phase::Sent, false);
+        let waiter = Waiter { serial, idempotent, reply, phase, tried, slot, loan, lane: None };
+        match (self.exchanges.start(key, deadline, waiter), lane) {
+            (Ok(ticket), None) => self.send(ticket, message, out),
+            (Ok(ticket), Some(lane)) => self.enter(ticket, lane, message, out),
+            (Err(full), _) => self.end(full.0, Err(RequestError::Overloaded), out.now()),
+        }
+    }
+
+    /// Sends the message of an exchange if its lane is idle, or keeps it until its turn.
+    fn enter(&mut self, ticket: Ticket, lane: Box<Lane>, message: Message, out: &mut Outbox<'_>) {
+        let (Some(turns), Some(waiter)) = (&mut self.turns, self.exchanges.get_mut(ticket)) else {
+            return;
+        };
+        match turns.enter(&lane, waiter.serial, ticket) {
+            Turn::Now => {
+                waiter.lane = Some(lane);
+                self.send(ticket, message, out);
+            }
+            Turn::Later => {
+                waiter.lane = Some(lane);
+                waiter.phase = Phase::Queued(message);
+            }
+            Turn::Full => self.fail(ticket, RequestError::Overloaded, out.now()),
+        }
+    }
+
+    /// Sends what has its turn now.
+    fn take_turns(&mut self, out: &mut Outbox<'_>) {
+        while let Some(ticket) = self.turns.as_mut().and_then(|turns| turns.next(out.now())) {
+            let left =
+                self.exchanges.deadline(ticket).map(|at| at.saturating_duration_since(out.now()));
+            let (Some(waiter), Some(left)) = (self.exchanges.get_mut(ticket), left) else {
+                continue;
+            };
+            if let Phase::Queued(mut message) = std::mem::replace(&mut waiter.phase, Phase::Sent) {
+                self.settings.dialect.restamp(&mut message, left);
+                self.send(ticket, message, out);
             }
         }
     }
@@ -167,32 +182,59 @@ impl Endpoint {
         }
         waiter.phase = Phase::Sent;
         if let Err((error, _)) = out.publish(message, ticket.into_parts()) {
-            self.fail(
-                ticket,
-                match error {
-                    PublishError::Full => RequestError::Overloaded,
-                    PublishError::TooLarge { size, limit } => {
-                        InvalidRequest::TooLarge { size, limit }.into()
-                    }
-                },
-            );
+            let error = match error {
+                PublishError::Full => RequestError::Overloaded,
+                PublishError::TooLarge { size, limit } => {
+                    InvalidRequest::TooLarge { size, limit }.into()
+                }
+            };
+            self.fail(ticket, error, out.now());
         }
     }
 
-    fn cancel(&mut self, key: &[u8], serial: u64) {
-        self.exchanges.cancel_where(key, |waiter| waiter.serial == serial);
+    fn cancel(&mut self, key: &[u8], serial: u64, now: Instant) {
+        if let Some(waiter) = self.exchanges.cancel_where(key, |waiter| waiter.serial == serial) {
+            // Nobody hears it; the request may be answered, as after a timeout.
+            self.end(waiter, Err(RequestError::Timeout), now);
+        }
     }
 
-    fn fail(&mut self, ticket: Ticket, error: RequestError) {
+    fn fail(&mut self, ticket: Ticket, error: RequestError, now: Instant) {
         if let Some(waiter) = self.exchanges.cancel(ticket) {
-            waiter.settle(Err(error));
+            self.end(waiter, Err(error), now);
         }
     }
 
-    fn fail_all(&mut self, error: &RequestError) {
-        for waiter in self.exchanges.drain() {
-            waiter.settle(Err(error.clone()));
+    /// For a reason that has nothing to do with one call: what was on the wire may be answered.
+    fn fail_all(&mut self, error: &RequestError, now: Instant) {
+        for mut waiter in self.exchanges.drain() {
+            waiter.tried = waiter.has_left();
+            let error = match error {
+                RequestError::Disconnected(_) if !waiter.tried => {
+                    RequestError::Disconnected(Delivery::NotDelivered)
+                }
+                other => other.clone(),
+            };
+            self.end(waiter, Err(error), now);
         }
+    }
+
+    /// Ends a call that has left the table. What it held is free, or at rest, before its caller knows.
+    fn end(&mut self, mut waiter: Waiter, result: Result<Response, RequestError>, now: Instant) {
+        let unanswered = waiter.may_be_answered(&result);
+        match waiter.loan.take() {
+            Some(loan) if unanswered => loan.quarantine(now),
+            given_back => drop(given_back),
+        }
+        if let (Some(turns), Some(lane)) = (&mut self.turns, waiter.lane.take()) {
+            let end = match waiter.phase {
+                Phase::Queued(_) => End::Waiting,
+                _ if unanswered => End::Unanswered,
+                _ => End::Over,
+            };
+            turns.end(&lane, waiter.serial, end, now);
+        }
+        waiter.settle(result);
     }
 
     /// After a reconnect: send again what may be, and fail what may not. What is sent waits for the
@@ -211,7 +253,8 @@ impl Endpoint {
                 phase @ (Phase::Sent | Phase::Acknowledged(_)) if session_present => {
                     waiter.phase = phase;
                 }
-                _ => self.fail(ticket, RequestError::Disconnected(Delivery::Unknown)),
+                queued @ Phase::Queued(_) => waiter.phase = queued,
+                _ => self.fail(ticket, RequestError::Disconnected(Delivery::Unknown), out.now()),
             }
         }
     }
@@ -254,12 +297,31 @@ impl Endpoint {
     /// topic, it may be for somebody else on the link.
     fn unasked(&mut self, key: &[u8], message: Message) -> Result<Verdict, Message> {
         match self.exchanges.complete(key) {
-            Answer::Late => self.counters.late.increment(),
-            Answer::Duplicate => self.counters.duplicate.increment(),
+            Answer::Late => {
+                self.counters.late.increment();
+                self.watch_for_loops(key, &message);
+            }
+            Answer::Duplicate => {
+                self.counters.duplicate.increment();
+                self.watch_for_loops(key, &message);
+            }
             _ if self.subscribed.iter().any(|s| !s.filter.is_exact()) => return Err(message),
             _ => self.counters.unknown.increment(),
         }
         Ok(Verdict::Taken)
+    }
+
+    /// Where request and answer share a topic, a device that hears itself answers without end.
+    fn watch_for_loops(&mut self, key: &[u8], answer: &Message) {
+        let dialect = &self.settings.dialect;
+        if dialect.answers_on_request_topic() && self.loops.notice(key) {
+            self.counters.loops.increment();
+            tracing::warn!(
+                topic = %answer.topic,
+                dialect = dialect.name(),
+                "a device answers its own answers, without end: the broker knows no No Local for it"
+            );
+        }
     }
 
     /// A message without an id. On a topic that is for this requester's answers alone it is one that
@@ -307,12 +369,12 @@ impl link::Endpoint for Endpoint {
         self.resume(session_present, out);
     }
 
-    fn disconnected(&mut self, _: &mut Outbox<'_>) {
+    fn disconnected(&mut self, out: &mut Outbox<'_>) {
         if self.ready.is_some() {
             self.settle(Err(ServeError::Disconnected));
         }
         if !self.rides_through() {
-            self.fail_all(&RequestError::Disconnected(Delivery::Unknown));
+            self.fail_all(&RequestError::Disconnected(Delivery::Unknown), out.now());
         }
     }
 
@@ -320,13 +382,16 @@ impl link::Endpoint for Endpoint {
         &mut self,
         message: Message,
         _: Option<AckId>,
-        _: &mut Outbox<'_>,
+        out: &mut Outbox<'_>,
     ) -> Result<Verdict, Message> {
         let dialect = &self.settings.dialect;
         let topics = &mut self.response_topics.iter();
         let Some(key) = topics.find_map(|topic| dialect.response_key(&message, topic)) else {
             return self.not_an_answer(message);
         };
+        if let Some(turns) = &mut self.turns {
+            turns.answered(&key);
+        }
         if !self.exchanges.contains(&key) {
             return self.unasked(&key, message);
         }
@@ -339,11 +404,11 @@ impl link::Endpoint for Endpoint {
             let others = waiters.len().saturating_sub(1);
             for waiter in waiters.by_ref().take(others) {
                 self.counters.answered.increment();
-                waiter.settle(Ok(response.clone()));
+                self.end(waiter, Ok(response.clone()), out.now());
             }
             if let Some(waiter) = waiters.next() {
                 self.counters.answered.increment();
-                waiter.settle(Ok(response));
+                self.end(waiter, Ok(response), out.now());
             }
         }
         Ok(Verdict::Taken)
@@ -360,25 +425,25 @@ impl link::Endpoint for Endpoint {
         true
     }
 
-    fn outcome(&mut self, token: Token, outcome: Outcome, message: Message, _: &mut Outbox<'_>) {
+    fn outcome(&mut self, token: Token, outcome: Outcome, message: Message, out: &mut Outbox<'_>) {
         let ticket = Ticket::from_parts(token);
-        let rides_through = self.rides_through();
+        let (rides_through, now) = (self.rides_through(), out.now());
         let Some(waiter) = self.exchanges.get_mut(ticket) else { return };
         let phase = match outcome {
             Outcome::Acknowledged(ReasonCode::NO_MATCHING_SUBSCRIBERS) => {
-                return self.fail(ticket, RequestError::NoResponder);
+                return self.fail(ticket, RequestError::NoResponder, now);
             }
             Outcome::Acknowledged(reason) if is_refusal(reason) => {
-                return self.fail(ticket, RequestError::Rejected(reason));
+                return self.fail(ticket, RequestError::Rejected(reason), now);
             }
             Outcome::TooLarge { size, limit } => {
-                return self.fail(ticket, InvalidRequest::TooLarge { size, limit }.into());
+                return self.fail(ticket, InvalidRequest::TooLarge { size, limit }.into(), now);
             }
             Outcome::NotSent if !rides_through => {
-                return self.fail(ticket, RequestError::Disconnected(Delivery::NotDelivered));
+                return self.fail(ticket, RequestError::Disconnected(Delivery::NotDelivered), now);
             }
             Outcome::Lost if !rides_through => {
-                return self.fail(ticket, RequestError::Disconnected(Delivery::Unknown));
+                return self.fail(ticket, RequestError::Disconnected(Delivery::Unknown), now);
             }
             Outcome::Acknowledged(_) => {
                 Phase::Acknowledged((rides_through && waiter.idempotent).then_some(message))
@@ -386,17 +451,18 @@ impl link::Endpoint for Endpoint {
             Outcome::NotSent => Phase::Unsent(message),
             Outcome::Lost => Phase::Lost(message),
         };
+        waiter.tried |= !matches!(phase, Phase::Unsent(_));
         waiter.phase = phase;
     }
 
-    fn subscribed(&mut self, _: Token, reasons: &[ReasonCode], _: &mut Outbox<'_>) {
+    fn subscribed(&mut self, _: Token, reasons: &[ReasonCode], out: &mut Outbox<'_>) {
         let refusal = reasons.iter().zip(&self.subscribed).find(|(reason, _)| reason.is_error());
         match refusal {
             None => self.settle(Ok(())),
             Some((&reason, subscription)) => {
                 let filter = subscription.filter.clone();
                 self.refused = Some(reason);
-                self.fail_all(&RequestError::Rejected(reason));
+                self.fail_all(&RequestError::Rejected(reason), out.now());
                 if self.ready.is_some() {
                     self.settle(Err(ServeError::Subscribe { filter, reason }));
                 }
@@ -408,30 +474,40 @@ impl link::Endpoint for Endpoint {
         let abandoned = loop {
             match self.commands.poll_recv(cx) {
                 Poll::Ready(Some(Command::Call(call))) => self.call(call, out),
-                Poll::Ready(Some(Command::Cancel { key, serial })) => self.cancel(&key, serial),
+                Poll::Ready(Some(Command::Cancel { key, serial })) => {
+                    self.cancel(&key, serial, out.now());
+                }
                 Poll::Ready(None) => break true,
                 Poll::Pending => break false,
             }
         };
         while let Some(waiter) = self.exchanges.pop_expired(out.now()) {
-            waiter.settle(Err(RequestError::Timeout));
+            self.end(waiter, Err(RequestError::Timeout), out.now());
         }
         if abandoned || self.failed {
             out.unsubscribe(&self.subscribed, SUBSCRIPTION);
-            self.fail_all(&RequestError::Closed);
+            self.fail_all(&RequestError::Closed, out.now());
             return Poll::Ready(());
         }
+        self.take_turns(out);
         Poll::Pending
     }
 
+    fn needs_poll(&self) -> bool {
+        self.turns.as_ref().is_some_and(Turns::has_next)
+    }
+
     fn next_deadline(&self) -> Option<Instant> {
-        self.exchanges.next_deadline()
+        let rest = self.turns.as_ref().and_then(Turns::next_deadline);
+        self.exchanges.next_deadline().into_iter().chain(rest).min()
     }
 
     fn closed(&mut self) {
         self.slots.close();
         self.settle(Err(ServeError::Closed));
-        self.fail_all(&RequestError::Closed);
+        for waiter in self.exchanges.drain() {
+            waiter.settle(Err(RequestError::Closed));
+        }
         self.commands.close();
         while let Ok(command) = self.commands.try_recv() {
             if let Command::Call(call) = command {

@@ -9,10 +9,9 @@ use std::time::Instant;
 
 use bytes::Bytes;
 use pin_project_lite::pin_project;
-use tokio::sync::oneshot;
 use tokio::time::Sleep;
 
-use super::{Command, Shared};
+use super::{Answered, Command, Shared};
 use crate::error::RequestError;
 use crate::message::Response;
 
@@ -32,7 +31,7 @@ pin_project! {
     #[project = StateProjection]
     enum State {
         Waiting {
-            answer: oneshot::Receiver<Result<Response, RequestError>>,
+            answer: Answered,
             // The connection expires the call as well; this one fires when the connection's thread
             // is busy or gone.
             #[pin]
@@ -45,7 +44,7 @@ pin_project! {
 
 impl ResponseFuture {
     pub(super) fn waiting(
-        answer: oneshot::Receiver<Result<Response, RequestError>>,
+        answer: Answered,
         deadline: Instant,
         key: Bytes,
         serial: u64,

@@ -3,12 +3,17 @@
 mod builder;
 mod endpoint;
 mod future;
+mod loan;
+mod loops;
 mod stats;
+mod turns;
+mod waiter;
 
 use std::fmt;
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
@@ -17,13 +22,15 @@ use tower::Service;
 
 pub use self::builder::{OnDisconnect, RequesterBuilder};
 pub use self::future::ResponseFuture;
+use self::loan::{Lender, Loan};
 use self::stats::Counters;
 pub use self::stats::RequesterStats;
+pub use self::turns::OneInFlight;
 use crate::dialect::{Dialect, IdFormat};
-use crate::error::RequestError;
+use crate::error::{InvalidRequest, RequestError};
 use crate::id;
 use crate::link::Link;
-use crate::message::{Request, Response};
+use crate::message::{Parts, Request, Response};
 use crate::scope::current_deadline;
 
 /// Asks over a [`Link`], from any tokio task.
@@ -68,7 +75,12 @@ pub struct Requester {
 struct Shared {
     commands: mpsc::UnboundedSender<Command>,
     dialect: Arc<dyn Dialect>,
-    timeout: std::time::Duration,
+    /// When a request does not say.
+    timeout: Duration,
+    /// What a request may say.
+    timeouts: RangeInclusive<Duration>,
+    /// For dialects with short ids.
+    lender: Option<Arc<Lender>>,
     counters: Arc<Counters>,
     slots: Arc<Semaphore>,
     max_in_flight: usize,
@@ -92,7 +104,11 @@ struct Call {
     deadline: Instant,
     reply: oneshot::Sender<Result<Response, RequestError>>,
     slot: OwnedSemaphorePermit,
+    loan: Option<Loan>,
 }
+
+/// What a [`ResponseFuture`] waits for.
+type Answered = oneshot::Receiver<Result<Response, RequestError>>;
 
 impl Requester {
     /// Configures a requester on this link.
@@ -149,38 +165,67 @@ impl Service<Request> for Requester {
 }
 
 impl Shared {
-    fn start(self: &Arc<Self>, mut request: Request, slot: OwnedSemaphorePermit) -> ResponseFuture {
-        let now = tokio::time::Instant::now().into_std();
-        let parts = request.parts_mut();
-        let timeout = parts.timeout.unwrap_or(self.timeout);
-        // A timeout beyond what the clock can express is as good as none.
-        let by_timeout = now.checked_add(timeout).unwrap_or_else(|| now + builder::LONGEST);
-        let bounds = [Some(by_timeout), parts.deadline, current_deadline()];
-        let deadline = bounds.into_iter().flatten().min().unwrap_or(by_timeout);
-        if deadline <= now {
-            return ResponseFuture::failed(RequestError::Timeout);
-        }
-        let id = self.id(parts.correlation_data.take());
-        let key = match self.dialect.request_key(&request, &id) {
-            Ok(key) => key,
-            Err(error) => return ResponseFuture::failed(error.into()),
+    fn start(self: &Arc<Self>, request: Request, slot: OwnedSemaphorePermit) -> ResponseFuture {
+        let (call, answer) = match self.prepare(request, slot) {
+            Ok(prepared) => prepared,
+            Err(error) => return ResponseFuture::failed(error),
         };
-        let (reply, answer) = oneshot::channel();
-        let serial = self.counters.next_serial();
-        let call = Call { request, id, key: key.clone(), serial, deadline, reply, slot };
+        let (key, serial, deadline) = (call.key.clone(), call.serial, call.deadline);
         if self.commands.send(Command::Call(call)).is_err() {
             return ResponseFuture::failed(RequestError::Closed);
         }
         ResponseFuture::waiting(answer, deadline, key, serial, Arc::clone(self))
     }
 
-    /// The caller's own id, where the dialect can carry it, or a fresh one.
-    fn id(&self, chosen: Option<Bytes>) -> Bytes {
-        match self.dialect.id_format() {
+    fn prepare(
+        &self,
+        mut request: Request,
+        slot: OwnedSemaphorePermit,
+    ) -> Result<(Call, Answered), RequestError> {
+        let now = tokio::time::Instant::now().into_std();
+        let parts = request.parts_mut();
+        let deadline = self.deadline(parts, now)?;
+        let chosen = parts.correlation_data.take();
+        let (id, loan) = self.id(chosen, now).ok_or(RequestError::Overloaded)?;
+        let key = self.dialect.request_key(&request, &id)?;
+        let (reply, answer) = oneshot::channel();
+        let serial = self.counters.next_serial();
+        Ok((Call { request, id, key, serial, deadline, reply, slot, loan }, answer))
+    }
+
+    /// # Errors
+    /// [`InvalidRequest`] when the request's timeout is not one of the dialect's;
+    /// [`RequestError::Timeout`] when the deadline has passed.
+    fn deadline(&self, parts: &Parts, now: Instant) -> Result<Instant, RequestError> {
+        if let Some(timeout) = parts.timeout
+            && !self.timeouts.contains(&timeout)
+        {
+            let (&shortest, &longest) = (self.timeouts.start(), self.timeouts.end());
+            return Err(InvalidRequest::Timeout { timeout, shortest, longest }.into());
+        }
+        let by_timeout = after(now, parts.timeout.unwrap_or(self.timeout));
+        let bounds = [Some(by_timeout), parts.deadline, current_deadline()];
+        let deadline = bounds.into_iter().flatten().min().unwrap_or(by_timeout);
+        if deadline <= now { Err(RequestError::Timeout) } else { Ok(deadline) }
+    }
+
+    /// The caller's own id, where it is one that the dialect can carry, or a fresh one. `None`: there
+    /// is none left.
+    fn id(&self, chosen: Option<Bytes>, now: Instant) -> Option<(Bytes, Option<Loan>)> {
+        let id = match self.dialect.id_format() {
             IdFormat::Ulid => chosen.unwrap_or_else(id::fresh),
             IdFormat::UlidText => chosen.unwrap_or_else(id::fresh_text),
             IdFormat::Decimal { bits } => id::fresh_decimal(bits),
-            IdFormat::Short { first, .. } => first.to_string().into(),
-        }
+            IdFormat::Short { .. } => {
+                let loan = self.lender.as_ref()?.lend(now)?;
+                return Some((loan.id(), Some(loan)));
+            }
+        };
+        Some((id, None))
     }
+}
+
+/// So much later. What is beyond the clock is as good as never.
+fn after(now: Instant, time: Duration) -> Instant {
+    now.checked_add(time).unwrap_or_else(|| now + builder::LONGEST)
 }

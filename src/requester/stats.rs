@@ -18,6 +18,11 @@ pub struct RequesterStats {
     pub unknown: u64,
     /// Answers that the dialect could not read.
     pub malformed: u64,
+    /// Requests to which more than a handful of answers came that nobody waited for, in a dialect
+    /// whose answers go to the topic of the request. It is a device that hears its own answers and
+    /// answers them, without end: one that speaks MQTT 3.1.1, on a broker that knows no No Local for
+    /// it. Each is reported once in the log, with its topic.
+    pub loops: u64,
 }
 
 #[cfg(feature = "metrics")]
@@ -26,6 +31,8 @@ impl RequesterStats {
     /// counter `tower_mqtt_answers_dropped_total` with the label `reason`. Call it from time to time,
     /// for one requester of a process and its clones: of several, the counter would show the largest
     /// number, not the sum. [`layer::metrics`](crate::layer::metrics#late-answers) has an example.
+    ///
+    /// `loops` becomes the counter `tower_mqtt_answer_loops_total`.
     pub fn record_metrics(&self) {
         for (reason, count) in [
             ("late", self.late),
@@ -36,6 +43,7 @@ impl RequesterStats {
             metrics::counter!("tower_mqtt_answers_dropped_total", "reason" => reason)
                 .absolute(count);
         }
+        metrics::counter!("tower_mqtt_answer_loops_total").absolute(self.loops);
     }
 }
 
@@ -48,6 +56,7 @@ pub(super) struct Counters {
     pub(super) duplicate: Counter,
     pub(super) unknown: Counter,
     pub(super) malformed: Counter,
+    pub(super) loops: Counter,
 }
 
 #[derive(Debug, Default)]
@@ -77,6 +86,7 @@ impl Counters {
             duplicate: self.duplicate.get(),
             unknown: self.unknown.get(),
             malformed: self.malformed.get(),
+            loops: self.loops.get(),
         }
     }
 }

@@ -1,0 +1,62 @@
+//! One call in the exchange table, and what it holds until it ends.
+
+use tokio::sync::{OwnedSemaphorePermit, oneshot};
+
+use super::loan::Loan;
+use super::turns::Lane;
+use crate::core::packet::Message;
+use crate::error::{Delivery, RequestError};
+use crate::message::Response;
+
+/// One call that waits.
+pub(super) struct Waiter {
+    pub(super) serial: u64,
+    pub(super) idempotent: bool,
+    pub(super) reply: oneshot::Sender<Result<Response, RequestError>>,
+    pub(super) phase: Phase,
+    /// It was on the wire before the present try.
+    pub(super) tried: bool,
+    /// Freed with the entry, so that slots bound the table.
+    pub(super) slot: OwnedSemaphorePermit,
+    /// Its short id.
+    pub(super) loan: Option<Loan>,
+    /// Where it has its turn, when only one may be in flight.
+    pub(super) lane: Option<Box<Lane>>,
+}
+
+/// How far a request has come, and the message when it may have to be sent again.
+pub(super) enum Phase {
+    /// It waits for its turn.
+    Queued(Message),
+    /// Not on the wire: the connection was lost first.
+    Unsent(Message),
+    /// On the wire, or in the outgoing queue.
+    Sent,
+    /// It was on the wire when the connection was lost.
+    Lost(Message),
+    /// The server has it.
+    Acknowledged(Option<Message>),
+}
+
+impl Waiter {
+    /// Whether somebody may have seen the request.
+    pub(super) fn has_left(&self) -> bool {
+        self.tried || !matches!(self.phase, Phase::Queued(_) | Phase::Unsent(_))
+    }
+
+    /// Whether an answer may come after the call has ended so.
+    pub(super) fn may_be_answered(&self, result: &Result<Response, RequestError>) -> bool {
+        match result {
+            Ok(_) => false,
+            Err(error) if error.delivery() == Delivery::NotDelivered => self.tried,
+            Err(_) => self.has_left(),
+        }
+    }
+
+    /// Tells the caller. The slot is free before that.
+    pub(super) fn settle(self, result: Result<Response, RequestError>) {
+        drop(self.slot);
+        // It fails when the caller has gone, and then nobody is to be told.
+        let _ = self.reply.send(result);
+    }
+}
