@@ -12,7 +12,8 @@ use tower_mqtt::core::packet::Qos;
 use tower_mqtt::link::memory::{self, Fate, Network};
 use tower_mqtt::responder::extract::{Deadline, State};
 use tower_mqtt::{
-    Cancellation, Delivery, RequestError, Requester, Responder, Router, current_deadline,
+    Cancellation, Delivery, InvalidRequest, RequestError, Requester, Responder, Router, ServeError,
+    current_deadline,
 };
 
 const MS: Duration = Duration::from_millis(1);
@@ -92,6 +93,36 @@ async fn a_deadline_in_the_past_sends_nothing() {
     }
     settle().await;
     assert_eq!((responder.stats().received, requester.stats().in_flight), (0, 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_timeout_that_the_dialect_does_not_allow_sends_nothing() {
+    let (network, running) = (Network::new(), Arc::default());
+    let router = router(&running);
+    let responder = Responder::builder(network.link("answerer")).serve(router).await.unwrap();
+    let dialect = || Altered::timeouts(SECOND..=8 * SECOND);
+    let builder = Requester::builder(network.link("asker")).dialect(dialect());
+    let requester = builder.timeout(8 * SECOND).build().await.unwrap();
+    for timeout in [Duration::ZERO, SECOND - MS, 8 * SECOND + MS, Duration::MAX] {
+        let error = call(&requester, to("at/once").timeout(timeout)).await.unwrap_err();
+        let (shortest, longest) = (SECOND, 8 * SECOND);
+        let reason = InvalidRequest::Timeout { timeout, shortest, longest };
+        assert_eq!(error, RequestError::InvalidRequest(reason));
+    }
+    settle().await;
+    assert_eq!((responder.stats().received, requester.stats().in_flight), (0, 0));
+
+    for timeout in [SECOND, 8 * SECOND] {
+        call(&requester, to("at/once").timeout(timeout)).await.unwrap();
+    }
+    let deadline = tokio::time::Instant::now().into_std() + 20 * MS;
+    let (elapsed, result) = timed(call(&requester, to("never").deadline(deadline))).await;
+    assert_eq!(result.unwrap_err(), RequestError::Timeout);
+    assert_at(elapsed, 20 * MS);
+
+    let link = network.link("other");
+    let built = Requester::builder(link).dialect(dialect()).timeout(9 * SECOND).build().await;
+    assert!(matches!(built.unwrap_err(), ServeError::Configuration(_)));
 }
 
 #[tokio::test(start_paused = true)]

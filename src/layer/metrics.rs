@@ -12,6 +12,7 @@
 //! | `tower_mqtt_request_duration_seconds` | histogram | seconds | `side`, `route`, `outcome` | from the call to its end |
 //! | `tower_mqtt_requests_in_flight` | gauge | | `side`, `route` | exchanges that have not ended |
 //! | `tower_mqtt_answers_dropped_total` | counter | | `reason` | answers that no call was waiting for, or that could not be read; see [below](self#late-answers) |
+//! | `tower_mqtt_answer_loops_total` | counter | | | devices that answer their own answers, without end; see [`loops`](crate::requester::RequesterStats::loops) |
 //!
 //! - `side` is `requester` or `responder`.
 //! - `route` is the route's template on a responder inside a router, `recipes/{category}/get`. Elsewhere it
@@ -87,6 +88,7 @@ const DURATION: &str = "tower_mqtt_request_duration_seconds";
 const IN_FLIGHT: &str = "tower_mqtt_requests_in_flight";
 /// What a requester hands over itself.
 const ANSWERS_DROPPED: &str = "tower_mqtt_answers_dropped_total";
+const ANSWER_LOOPS: &str = "tower_mqtt_answer_loops_total";
 
 /// What a request was refused with: it was understood, and not executed.
 const REFUSED: [u16; 6] = [401, 403, 409, 413, 429, 503];
@@ -137,6 +139,7 @@ pub fn describe() {
     describe_histogram!(DURATION, Unit::Seconds, "Time from the call to its end");
     describe_gauge!(IN_FLIGHT, "Exchanges that have not ended");
     describe_counter!(ANSWERS_DROPPED, "Answers that no call waited for, or that were malformed");
+    describe_counter!(ANSWER_LOOPS, "Devices that answer their own answers, without end");
 }
 
 impl<S> Layer<S> for MetricsLayer {
@@ -387,11 +390,13 @@ mod tests {
             let mut stats = RequesterStats { late: 1, unknown: 3, ..RequesterStats::default() };
             stats.record_metrics();
             (stats.duplicate, stats.unknown, stats.malformed) = (2, 5, 4);
+            stats.loops = 1;
             stats.record_metrics();
         });
         let snapshot = snapshotter.snapshot().into_vec();
         assert!(snapshot.iter().all(|(_, _, description, _)| description.is_some()));
         let expected = [
+            "answer_loops_total: 1",
             "answers_dropped_total reason=duplicate: 2",
             "answers_dropped_total reason=late: 1",
             "answers_dropped_total reason=malformed: 4",

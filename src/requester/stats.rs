@@ -28,11 +28,10 @@ pub struct RequesterStats {
 #[cfg(feature = "metrics")]
 impl RequesterStats {
     /// Hands `late`, `duplicate`, `unknown` and `malformed` over to the installed recorder, as the
-    /// counter `tower_mqtt_answers_dropped_total` with the label `reason`. Call it from time to time,
+    /// counter `tower_mqtt_answers_dropped_total` with the label `reason`, and `loops` as
+    /// `tower_mqtt_answer_loops_total`. Call it from time to time,
     /// for one requester of a process and its clones: of several, the counter would show the largest
     /// number, not the sum. [`layer::metrics`](crate::layer::metrics#late-answers) has an example.
-    ///
-    /// `loops` becomes the counter `tower_mqtt_answer_loops_total`.
     pub fn record_metrics(&self) {
         for (reason, count) in [
             ("late", self.late),

@@ -4,6 +4,7 @@
 mod echo_topic;
 
 use std::future::Future;
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -12,7 +13,8 @@ use bytes::Bytes;
 use tower::ServiceExt;
 use tower_mqtt::core::topic::{TopicFilter, TopicName};
 use tower_mqtt::dialect::{
-    Dialect, IncomingRequest, Malformed, Message, Native, OutgoingRequest, ReplyTo, Subscription,
+    Dialect, IdFormat, IncomingRequest, Malformed, Message, Native, OutgoingRequest, ReplyTo,
+    Subscription,
 };
 use tower_mqtt::link::memory::Network;
 use tower_mqtt::{InvalidRequest, Request, RequestError, Requester, Responder, Response, Router};
@@ -107,26 +109,49 @@ impl Drop for Alive {
     }
 }
 
-/// The native dialect with something changed on the wire.
-#[derive(Debug, Clone, Copy)]
+/// The native dialect with something changed: on the wire, or in what it allows.
+#[derive(Debug, Clone)]
 pub struct Altered {
     pub request: fn(&mut Message),
     pub response: fn(&mut Message),
+    pub ids: IdFormat,
+    pub timeouts: RangeInclusive<Duration>,
 }
 
 impl Altered {
+    pub fn new() -> Self {
+        let timeouts = Native::new().timeouts();
+        Self { request: |_| {}, response: |_| {}, ids: IdFormat::Ulid, timeouts }
+    }
+
     pub fn request(request: fn(&mut Message)) -> Self {
-        Self { request, response: |_| {} }
+        Self { request, ..Self::new() }
     }
 
     pub fn response(response: fn(&mut Message)) -> Self {
-        Self { request: |_| {}, response }
+        Self { response, ..Self::new() }
+    }
+
+    pub fn ids(ids: IdFormat) -> Self {
+        Self { ids, ..Self::new() }
+    }
+
+    pub fn timeouts(timeouts: RangeInclusive<Duration>) -> Self {
+        Self { timeouts, ..Self::new() }
     }
 }
 
 impl Dialect for Altered {
     fn name(&self) -> &'static str {
         "altered"
+    }
+
+    fn id_format(&self) -> IdFormat {
+        self.ids
+    }
+
+    fn timeouts(&self) -> RangeInclusive<Duration> {
+        self.timeouts.clone()
     }
 
     fn response_subscription(

@@ -1,0 +1,176 @@
+//! Ids that come round again are not lent while an answer to an earlier request may still come.
+
+mod support;
+
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use support::*;
+use tower_mqtt::dialect::IdFormat;
+use tower_mqtt::link::memory::{Fate, Network};
+use tower_mqtt::{Request, RequestError, Requester, Responder, Router, ServeError};
+
+const QUARANTINE: Duration = Duration::from_secs(60);
+const MS: Duration = Duration::from_millis(1);
+
+fn ids(first: u16, last: u16) -> Altered {
+    Altered::ids(IdFormat::Short { first, last, quarantine: QUARANTINE })
+}
+
+struct Bench {
+    network: Network,
+    requester: Requester,
+    _responder: Responder,
+}
+
+impl Bench {
+    /// With a device that answers `ask` at once, and `lose` never.
+    async fn new(first: u16, last: u16) -> Self {
+        let router = Router::new()
+            .route("ask", async |request: Request| request.payload().clone())
+            .route("lose", async || std::future::pending::<()>().await);
+        let network = Network::new();
+        let builder = Responder::builder(network.link("device"));
+        let without_expiry = Altered::response(|answer| answer.properties.message_expiry = None);
+        let responder = builder.dialect(without_expiry).serve(router).await.unwrap();
+        let builder = Requester::builder(network.link("asker")).dialect(ids(first, last));
+        let requester = builder.build().await.unwrap();
+        Self { network, requester, _responder: responder }
+    }
+
+    async fn ask(&self) -> Result<(), RequestError> {
+        call(&self.requester, to("ask")).await.map(drop)
+    }
+
+    async fn lose(&self) -> RequestError {
+        call(&self.requester, to("lose").timeout(MS)).await.unwrap_err()
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn each_number_is_used_before_one_comes_round_again() {
+    let bench = Bench::new(10_000, 10_099).await;
+    let seen = Arc::new(Mutex::new(Vec::new()));
+    bench.network.on_message({
+        let seen = Arc::clone(&seen);
+        move |message| {
+            if message.topic.as_str() == "ask" {
+                seen.lock().unwrap().extend(message.properties.correlation_data.clone());
+            }
+            Fate::Deliver
+        }
+    });
+    for _ in 0..300 {
+        // A choice of the caller's cannot be carried.
+        let request = to("ask").correlation_data(&b"of the caller"[..]);
+        call(&bench.requester, request).await.unwrap();
+    }
+    let seen = seen.lock().unwrap();
+    assert!(seen.iter().all(|id| id.len() == 5));
+    assert_eq!((&seen[..100], &seen[100..200]), (&seen[100..200], &seen[200..]));
+    let mut once = seen[..100].to_vec();
+    once.sort();
+    let all: Vec<_> = (10_000..10_100).map(|id| id.to_string()).collect();
+    assert_eq!(once, all);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_id_without_its_answer_rests_and_the_late_answer_is_nobodys() {
+    let bench = Bench::new(1, 2).await;
+    bench.network.on_message(|message| match &message.payload[..] {
+        b"late" if message.topic.as_str() != "ask" => Fate::Delay(SECOND),
+        _ => Fate::Deliver,
+    });
+    let late = Request::new("ask", "late").unwrap().timeout(MS);
+    assert_eq!(call(&bench.requester, late).await.unwrap_err(), RequestError::Timeout);
+    // The other id serves all of these, before the late answer and after it.
+    for _ in 0..200 {
+        let response = call(&bench.requester, Request::new("ask", "own").unwrap()).await.unwrap();
+        assert_eq!(response.payload(), "own");
+        tokio::time::sleep(10 * MS).await;
+    }
+    assert_eq!(bench.requester.stats().late, 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn when_all_rest_a_call_is_overloaded_until_the_quarantine_is_over() {
+    let bench = Bench::new(1, 2).await;
+    assert_eq!(bench.lose().await, RequestError::Timeout);
+    tokio::time::sleep(SECOND).await;
+    assert_eq!(bench.lose().await, RequestError::Timeout);
+    assert_eq!(bench.ask().await, Err(RequestError::Overloaded));
+    settle().await;
+    assert_eq!(bench.requester.stats().in_flight, 0);
+    tokio::time::sleep(QUARANTINE - SECOND + 10 * MS).await;
+    assert_eq!(bench.ask().await, Ok(()));
+    assert_eq!(bench.lose().await, RequestError::Timeout);
+    assert_eq!(bench.ask().await, Err(RequestError::Overloaded), "one of them still rests");
+    tokio::time::sleep(SECOND).await;
+    assert_eq!(bench.ask().await, Ok(()));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_call_that_is_given_up_leaves_its_id_at_rest() {
+    let bench = Bench::new(1, 1).await;
+    start(&bench.requester, to("lose")).await.abort();
+    settle().await;
+    assert_eq!(bench.ask().await, Err(RequestError::Overloaded));
+    tokio::time::sleep(QUARANTINE).await;
+    assert_eq!(bench.ask().await, Ok(()));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_lost_connection_leaves_the_ids_in_flight_at_rest() {
+    let bench = Bench::new(1, 2).await;
+    let call = start(&bench.requester, to("lose")).await;
+    bench.network.disconnect("asker");
+    assert!(matches!(call.await.unwrap(), Err(RequestError::Disconnected(_))));
+    for _ in 0..3 {
+        let error = bench.ask().await.unwrap_err();
+        assert!(matches!(error, RequestError::Disconnected(_)), "the id was not used: {error}");
+    }
+    bench.network.reconnect("asker");
+    settle().await;
+    assert_eq!(bench.ask().await, Ok(()));
+    let _other = start(&bench.requester, to("lose")).await;
+    assert_eq!(bench.ask().await, Err(RequestError::Overloaded));
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_id_that_never_left_is_lent_again_at_once() {
+    let bench = Bench::new(1, 1).await;
+    bench.network.maximum_packet_size(1000);
+    bench.network.disconnect("asker");
+    bench.network.reconnect("asker");
+    settle().await;
+    for _ in 0..3 {
+        let nobody = call(&bench.requester, to("nobody")).await;
+        assert_eq!(nobody.unwrap_err(), RequestError::NoResponder);
+        let large = Request::new("ask", vec![0; 2000]).unwrap();
+        let error = call(&bench.requester, large).await.unwrap_err();
+        assert!(matches!(error, RequestError::InvalidRequest(_)), "{error}");
+        give_up_at_once(&bench.requester);
+        settle().await;
+        assert_eq!(bench.ask().await, Ok(()));
+    }
+}
+
+/// The call is given up before its request can leave.
+fn give_up_at_once(requester: &Requester) {
+    let mut call = Box::pin(call(requester, to("lose")));
+    let mut cx = std::task::Context::from_waker(std::task::Waker::noop());
+    assert!(call.as_mut().poll(&mut cx).is_pending());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_range_that_is_not_of_one_width_is_refused() {
+    for (first, last) in [(2, 1), (9, 10), (0, 10), (9_999, 65_535)] {
+        let builder = Requester::builder(Network::new().link("asker")).dialect(ids(first, last));
+        let error = builder.build().await.unwrap_err();
+        assert!(matches!(error, ServeError::Configuration(_)), "{error}");
+    }
+    for (first, last) in [(0, 9), (5, 5), (10_000, 65_535)] {
+        let builder = Requester::builder(Network::new().link("asker")).dialect(ids(first, last));
+        builder.build().await.unwrap();
+    }
+}
