@@ -48,8 +48,9 @@ pub enum RequestError {
         Delivery::Unknown => "the request may have been executed",
     })]
     Disconnected(Delivery),
-    /// The connection's outgoing queue is full.
-    #[error("the outgoing queue is full")]
+    /// One of this side's bounds is reached: the connection's outgoing queue is full, or the
+    /// requester has no short id left, or too many attempts or busy devices.
+    #[error("too much is waiting on this side")]
     Overloaded,
     /// A layer on this side refused the request before it was sent.
     #[error("refused before it was sent: {0}")]

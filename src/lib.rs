@@ -100,6 +100,7 @@
 //!    | what | default | when full |
 //!    |---|---|---|
 //!    | [calls in flight](requester::RequesterBuilder::max_in_flight) | 1,024 | `poll_ready` waits |
+//!    | [busy devices](requester::RequesterBuilder::one_in_flight) | 65,536 | `Overloaded` |
 //!    | [requests being handled](responder::ResponderBuilder::concurrency) | 256 | answered 503 |
 //! 10. With a [`DedupLayer`](layer::DedupLayer) a request is executed at most once per process
 //!     while it is remembered. Its memory is bounded; when it is full of requests that are running,

@@ -2,7 +2,7 @@
 
 mod support;
 
-use std::fmt::Debug;
+use std::fmt::{Debug, Write};
 use std::sync::{Arc, Mutex};
 
 use support::*;
@@ -22,7 +22,7 @@ impl<S: tracing::Subscriber> Layer<S> for Warnings {
         struct Fields(String);
         impl Visit for Fields {
             fn record_debug(&mut self, field: &Field, value: &dyn Debug) {
-                self.0 += &format!("{field}={value:?};");
+                write!(self.0, "{field}={value:?};").unwrap();
             }
         }
         if *event.metadata().level() == Level::WARN {
@@ -45,10 +45,8 @@ async fn ask(repeat: usize, echo: bool) -> (Requester, Vec<String>) {
     let router = Router::new().route("ask", async || "answer");
     let device = Responder::builder(network.link("device"));
     let asker = Requester::builder(network.link("asker"));
-    let (device, asker) = match echo {
-        true => (device.dialect(EchoTopic), asker.dialect(EchoTopic)),
-        false => (device, asker),
-    };
+    let (device, asker) =
+        if echo { (device.dialect(EchoTopic), asker.dialect(EchoTopic)) } else { (device, asker) };
     let _device = device.serve(router).await.unwrap();
     let requester = asker.build().await.unwrap();
     for _ in 0..3 {

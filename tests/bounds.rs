@@ -2,11 +2,14 @@
 
 use std::time::{Duration, Instant};
 
+use tower::ServiceExt;
 use tower_mqtt::core::exchange::Exchanges;
 use tower_mqtt::core::inbox::InboxLimits;
+use tower_mqtt::core::packet::Qos;
 use tower_mqtt::layer::RateLimitLayer;
 use tower_mqtt::link::{OutgoingLimits, memory};
-use tower_mqtt::{Requester, Responder};
+use tower_mqtt::requester::OneInFlight;
+use tower_mqtt::{Request, RequestError, Requester, Responder};
 
 /// What the README says in the row that begins so.
 fn row(begin: &str) -> &'static str {
@@ -50,6 +53,32 @@ fn of_the_exchange_table() {
     let mut start = || exchanges.start("id".into(), Instant::now(), ()).is_ok();
     let sharing = (0..1000).take_while(|_| start()).count();
     assert_says("calls that share correlation data", &grouped(sharing));
+}
+
+#[tokio::test(start_paused = true)]
+async fn of_busy_devices() {
+    const AT_ONCE: usize = 1024;
+    const BUSY: usize = 65_536;
+    let (link, _peer) = memory::pair();
+    let requester = Requester::builder(link)
+        .one_in_flight(OneInFlight::PerAddress)
+        .rest(Duration::from_hours(1))
+        .build()
+        .await
+        .unwrap();
+    let call = |device: usize| {
+        let request = Request::new(format!("devices/{device}"), "").unwrap();
+        let request = request.qos(Qos::AtMostOnce).timeout(Duration::from_millis(1));
+        tokio::spawn(requester.clone().oneshot(request))
+    };
+    // Nobody answers, so that each is at rest afterwards.
+    for first in (0..BUSY).step_by(AT_ONCE) {
+        for call in (first..first + AT_ONCE).map(call).collect::<Vec<_>>() {
+            assert_eq!(call.await.unwrap().unwrap_err(), RequestError::Timeout);
+        }
+    }
+    assert_eq!(call(BUSY).await.unwrap().unwrap_err(), RequestError::Overloaded);
+    assert_says("devices that are busy at once", &grouped(BUSY));
 }
 
 #[test]

@@ -290,9 +290,16 @@ async fn calls_that_wait_are_not_delivered_when_the_connection_is_lost() {
     }
     bench.network.reconnect("asker");
     settle().await;
-    // The first may still be answered, so that its device is at rest.
-    let (elapsed, third) = timed(bench.ask_for("3", 2 * REST).await).await;
-    assert!(third.unwrap().is_err() || elapsed >= REST);
+    let third = bench.ask("3").await;
+    assert_eq!(
+        bench.device.heard(),
+        "1",
+        "it may still be answered, so that its device is at rest"
+    );
+    bench.device.answers().await;
+    assert_eq!((bench.device.heard(), bench.requester.stats().late), ("13".into(), 1));
+    bench.device.answers().await;
+    assert_eq!(payload(third).await, "3");
 }
 
 #[tokio::test(start_paused = true)]
@@ -311,29 +318,36 @@ async fn calls_that_wait_ride_through_a_lost_connection() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_full_outgoing_queue_fails_every_call_that_waits_in_turn() {
-    let network = Network::new();
-    let device = Device::default();
+async fn a_full_outgoing_queue_fails_each_call_when_it_has_its_turn() {
+    const CALLS: usize = 10_000;
+    let (network, device) = (Network::new(), Device::default());
     let router = Router::new().route("a", Device::answer).with_state(device.clone());
     let _responder = Responder::builder(network.link("device")).serve(router).await.unwrap();
+    network.receive_maximum(1);
     let limits = OutgoingLimits { bytes: 500, ..OutgoingLimits::default() };
-    let requester = Requester::builder(network.link_with("asker", limits))
-        .one_in_flight(OneInFlight::PerDevice)
-        .max_in_flight(5000)
-        .build()
-        .await
-        .unwrap();
-    let first = start(&requester, to("a")).await;
-    // Each is too large for the queue, so that the next has its turn at once.
-    let large = || Request::new("a", vec![0; 1000]).unwrap();
-    let calls: Vec<_> = (0..5000 - 1).map(|_| tokio::spawn(call(&requester, large()))).collect();
-    until("all wait", || requester.stats().in_flight == 5000).await;
-    settle().await;
+    let builder = Requester::builder(network.link_with("asker", limits));
+    let builder = builder.one_in_flight(OneInFlight::PerDevice).max_in_flight(CALLS + 1);
+    let requester = builder.build().await.unwrap();
     network.hold_acknowledgements(true);
+    let first = start(&requester, to("a")).await;
+    let large = || Request::new("a", "x".repeat(1000)).unwrap();
+    let calls: Vec<_> = (0..CALLS).map(|_| tokio::spawn(call(&requester, large()))).collect();
+    until("all wait", || requester.stats().in_flight == CALLS + 1).await;
+    settle().await;
     device.answers().await;
     first.await.unwrap().unwrap();
     for call in calls {
-        let _ = call.await.unwrap();
+        assert_eq!(call.await.unwrap().unwrap_err(), RequestError::Overloaded);
     }
     assert_eq!(requester.stats().in_flight, 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_link_that_is_closed_fails_what_waits() {
+    let bench = Bench::new().await;
+    let calls = [bench.ask("1").await, bench.ask("2").await];
+    bench.requester.link().close();
+    for call in calls {
+        assert_eq!(call.await.unwrap().unwrap_err(), RequestError::Closed);
+    }
 }

@@ -2,28 +2,25 @@
 
 #![expect(clippy::result_large_err, reason = "a message that is not taken is given back whole")]
 
+mod calls;
+
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
 use tokio::sync::{Semaphore, mpsc, oneshot};
 
 use super::loops::Loops;
 use super::stats::Counters;
-use super::turns::{End, Lane, Turns};
+use super::turns::Turns;
 use super::waiter::{Phase, Waiter};
-use super::{Call, Command, OnDisconnect};
+use super::{Command, OnDisconnect};
 use crate::core::exchange::{Answer, Exchanges, Ticket};
-use crate::core::lanes::Turn;
 use crate::core::packet::{Message, ReasonCode, Subscription};
 use crate::core::topic::{TopicFilter, TopicName};
-use crate::dialect::{Dialect, OutgoingRequest};
+use crate::dialect::Dialect;
 use crate::error::{Delivery, InvalidRequest, RequestError, ServeError};
-use crate::link::{
-    self, AckId, Occupant, Outbox, Outcome, PublishError, Token, Verdict, is_refusal,
-};
-use crate::message::Response;
+use crate::link::{self, AckId, Occupant, Outbox, Outcome, Token, Verdict, is_refusal};
 
 pub(super) struct Settings {
     pub(super) _occupant: Occupant,
@@ -89,174 +86,6 @@ impl Endpoint {
 
     fn rides_through(&self) -> bool {
         self.settings.on_disconnect == OnDisconnect::RideThrough
-    }
-
-    fn call(&mut self, call: Call, out: &mut Outbox<'_>) {
-        let Call { request, id, key, serial, deadline, reply, slot, loan } = call;
-        if reply.is_closed() {
-            return; // The caller gave up before the request was sent.
-        }
-        let idempotent = request.parts().idempotent;
-        let lane = self.turns.as_ref().map(|turns| {
-            Box::new(turns.lane(&*self.settings.dialect, request.topic(), key.clone()))
-        });
-        let message = match self.encode(request, &id, deadline, out) {
-            Ok(message) => message,
-            Err(error) => {
-                drop((slot, loan)); // Free before the caller knows.
-                let _ = reply.send(Err(error));
-                return;
-            }
-        };
-        let (phase, tried) = (Phase::Sent, false);
-        let waiter = Waiter { serial, idempotent, reply, phase, tried, slot, loan, lane: None };
-        match (self.exchanges.start(key, deadline, waiter), lane) {
-            (Ok(ticket), None) => self.send(ticket, message, out),
-            (Ok(ticket), Some(lane)) => self.enter(ticket, lane, message, out),
-            (Err(full), _) => self.end(full.0, Err(RequestError::Overloaded), out.now()),
-        }
-    }
-
-    /// Sends the message of an exchange if its lane is idle, or keeps it until its turn.
-    fn enter(&mut self, ticket: Ticket, lane: Box<Lane>, message: Message, out: &mut Outbox<'_>) {
-        let (Some(turns), Some(waiter)) = (&mut self.turns, self.exchanges.get_mut(ticket)) else {
-            return;
-        };
-        match turns.enter(&lane, waiter.serial, ticket) {
-            Turn::Now => {
-                waiter.lane = Some(lane);
-                self.send(ticket, message, out);
-            }
-            Turn::Later => {
-                waiter.lane = Some(lane);
-                waiter.phase = Phase::Queued(message);
-            }
-            Turn::Full => self.fail(ticket, RequestError::Overloaded, out.now()),
-        }
-    }
-
-    /// Sends what has its turn now.
-    fn take_turns(&mut self, out: &mut Outbox<'_>) {
-        while let Some(ticket) = self.turns.as_mut().and_then(|turns| turns.next(out.now())) {
-            let left =
-                self.exchanges.deadline(ticket).map(|at| at.saturating_duration_since(out.now()));
-            let (Some(waiter), Some(left)) = (self.exchanges.get_mut(ticket), left) else {
-                continue;
-            };
-            if let Phase::Queued(mut message) = std::mem::replace(&mut waiter.phase, Phase::Sent) {
-                self.settings.dialect.restamp(&mut message, left);
-                self.send(ticket, message, out);
-            }
-        }
-    }
-
-    fn encode(
-        &self,
-        request: crate::message::Request,
-        id: &Bytes,
-        deadline: Instant,
-        out: &Outbox<'_>,
-    ) -> Result<Message, RequestError> {
-        if let Some(reason) = self.refused {
-            return Err(RequestError::Rejected(reason));
-        }
-        let disconnected = RequestError::Disconnected(Delivery::NotDelivered);
-        if out.connection().is_none() && !self.rides_through() {
-            return Err(disconnected);
-        }
-        let response_topic = self.response_topics.last().ok_or(disconnected)?;
-        let left = deadline.saturating_duration_since(out.now());
-        if left.is_zero() {
-            return Err(RequestError::Timeout);
-        }
-        let request = OutgoingRequest { request, id, response_topic, left };
-        Ok(self.settings.dialect.encode_request(request)?)
-    }
-
-    /// Publishes the message of an exchange, or keeps it until the connection is back.
-    fn send(&mut self, ticket: Ticket, message: Message, out: &mut Outbox<'_>) {
-        let Some(waiter) = self.exchanges.get_mut(ticket) else { return };
-        if out.connection().is_none() {
-            waiter.phase = Phase::Unsent(message);
-            return;
-        }
-        waiter.phase = Phase::Sent;
-        if let Err((error, _)) = out.publish(message, ticket.into_parts()) {
-            let error = match error {
-                PublishError::Full => RequestError::Overloaded,
-                PublishError::TooLarge { size, limit } => {
-                    InvalidRequest::TooLarge { size, limit }.into()
-                }
-            };
-            self.fail(ticket, error, out.now());
-        }
-    }
-
-    fn cancel(&mut self, key: &[u8], serial: u64, now: Instant) {
-        if let Some(waiter) = self.exchanges.cancel_where(key, |waiter| waiter.serial == serial) {
-            // Nobody hears it; the request may be answered, as after a timeout.
-            self.end(waiter, Err(RequestError::Timeout), now);
-        }
-    }
-
-    fn fail(&mut self, ticket: Ticket, error: RequestError, now: Instant) {
-        if let Some(waiter) = self.exchanges.cancel(ticket) {
-            self.end(waiter, Err(error), now);
-        }
-    }
-
-    /// For a reason that has nothing to do with one call: what was on the wire may be answered.
-    fn fail_all(&mut self, error: &RequestError, now: Instant) {
-        for mut waiter in self.exchanges.drain() {
-            waiter.tried = waiter.has_left();
-            let error = match error {
-                RequestError::Disconnected(_) if !waiter.tried => {
-                    RequestError::Disconnected(Delivery::NotDelivered)
-                }
-                other => other.clone(),
-            };
-            self.end(waiter, Err(error), now);
-        }
-    }
-
-    /// Ends a call that has left the table. What it held is free, or at rest, before its caller knows.
-    fn end(&mut self, mut waiter: Waiter, result: Result<Response, RequestError>, now: Instant) {
-        let unanswered = waiter.may_be_answered(&result);
-        match waiter.loan.take() {
-            Some(loan) if unanswered => loan.quarantine(now),
-            given_back => drop(given_back),
-        }
-        if let (Some(turns), Some(lane)) = (&mut self.turns, waiter.lane.take()) {
-            let end = match waiter.phase {
-                Phase::Queued(_) => End::Waiting,
-                _ if unanswered => End::Unanswered,
-                _ => End::Over,
-            };
-            turns.end(&lane, waiter.serial, end, now);
-        }
-        waiter.settle(result);
-    }
-
-    /// After a reconnect: send again what may be, and fail what may not. What is sent waits for the
-    /// subscriptions, so [`still_wanted`](link::Endpoint::still_wanted) sees it before it leaves.
-    fn resume(&mut self, session_present: bool, out: &mut Outbox<'_>) {
-        let tickets: Vec<Ticket> = self.exchanges.tickets().collect();
-        for ticket in tickets {
-            let Some(waiter) = self.exchanges.get_mut(ticket) else { continue };
-            let safe = session_present || waiter.idempotent;
-            match std::mem::replace(&mut waiter.phase, Phase::Sent) {
-                Phase::Unsent(message) => self.send(ticket, message, out),
-                Phase::Lost(message) if safe => self.send(ticket, message, out),
-                Phase::Acknowledged(Some(message)) if !session_present && safe => {
-                    self.send(ticket, message, out);
-                }
-                phase @ (Phase::Sent | Phase::Acknowledged(_)) if session_present => {
-                    waiter.phase = phase;
-                }
-                queued @ Phase::Queued(_) => waiter.phase = queued,
-                _ => self.fail(ticket, RequestError::Disconnected(Delivery::Unknown), out.now()),
-            }
-        }
     }
 
     /// The topic for answers on this connection: the configured one; else the server's or the usual
@@ -519,6 +348,8 @@ impl link::Endpoint for Endpoint {
 
 #[cfg(test)]
 mod tests {
+    use bytes::Bytes;
+
     use super::*;
     use crate::link::fake::{self, Fake, FakeTransport, Written};
     use crate::link::{Connection, Driver, Event, OutgoingLimits};

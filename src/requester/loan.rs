@@ -33,7 +33,7 @@ impl Lender {
     /// Lends an id. `None`: all are lent, or rest.
     pub(super) fn lend(self: &Arc<Self>, now: Instant) -> Option<Loan> {
         let id = self.lock().take(now)?;
-        Some(Loan { id, lender: Arc::clone(self), quarantine_until: None })
+        Some(Loan { id, lender: Some(Arc::clone(self)) })
     }
 
     fn lock(&self) -> MutexGuard<'_, ShortIds> {
@@ -46,8 +46,8 @@ impl Lender {
 #[derive(Debug)]
 pub(super) struct Loan {
     id: u16,
-    lender: Arc<Lender>,
-    quarantine_until: Option<Instant>,
+    /// `None` once it has gone back.
+    lender: Option<Arc<Lender>>,
 }
 
 impl Loan {
@@ -58,16 +58,16 @@ impl Loan {
 
     /// Gives it back, not to be lent before its quarantine is over: its answer may still come.
     pub(super) fn quarantine(mut self, now: Instant) {
-        self.quarantine_until = Some(super::after(now, self.lender.quarantine));
+        if let Some(lender) = self.lender.take() {
+            lender.lock().quarantine(self.id, super::after(now, lender.quarantine));
+        }
     }
 }
 
 impl Drop for Loan {
     fn drop(&mut self) {
-        let mut ids = self.lender.lock();
-        match self.quarantine_until {
-            Some(until) => ids.quarantine(self.id, until),
-            None => ids.give_back(self.id),
+        if let Some(lender) = self.lender.take() {
+            lender.lock().give_back(self.id);
         }
     }
 }
