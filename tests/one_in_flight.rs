@@ -118,9 +118,11 @@ async fn a_call_that_is_given_up_while_it_waits_leaves_no_trace() {
     let first = bench.ask("1").await;
     let second = bench.ask("2").await;
     let third = bench.ask("3").await;
-    second.abort();
+    let fourth = bench.ask("4").await;
+    [second, fourth].iter().for_each(Started::abort);
     settle().await;
     assert_eq!(bench.requester.stats().in_flight, 2);
+    assert_eq!(bench.device.heard(), "1", "nobody has a turn because another gave up");
     bench.device.answers().await;
     assert_eq!(bench.device.heard(), "13");
     bench.device.answers().await;
