@@ -1,5 +1,6 @@
 //! Who gets a message: the routing table of a hub.
 
+use std::cell::Cell;
 use std::collections::{HashMap, HashSet};
 use std::hash::Hash;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -34,6 +35,8 @@ pub struct Routed {
     /// How many of them were accepted. Zero, with `matched` above zero, means that nobody could
     /// take the message.
     pub delivered: usize,
+    /// Whether the publisher is subscribed itself, and was spared its own copy.
+    pub spared: bool,
 }
 
 /// The subscriptions of all clients of a hub.
@@ -143,7 +146,7 @@ impl<C: Copy + Eq + Hash, Q: Copy + Ord> Subscriptions<C, Q> {
         publisher: Option<C>,
         out: &mut Vec<Recipient<C, Q>>,
     ) -> Routed {
-        self.route_with(topic, publisher, out, |_| true)
+        self.route_with(topic, publisher, || false, out, |_| true)
     }
 
     /// Finds who gets a message among the clients that `accepts` lets through, and appends it
@@ -152,8 +155,12 @@ impl<C: Copy + Eq + Hash, Q: Copy + Ord> Subscriptions<C, Q> {
     /// First comes one delivery for each client with matching filters of its own, with the
     /// highest quality of service among them [MQTT-3.3.4-2]. Then comes one for each matching
     /// share group, to the next member in turn; members that do not accept are passed over.
-    /// Groups differ by share name and by filter. Subscriptions with `no_local` do not match what
-    /// their client published. A client in a group may get a copy of its own as well.
+    /// Groups differ by share name and by filter. A client in a group may get a copy of its own as
+    /// well.
+    ///
+    /// Subscriptions with `no_local` do not match what their client published, and with `spares` no
+    /// subscription does. `spares` is asked only when the publisher would get its own message, so
+    /// that it costs other messages nothing.
     ///
     /// Each `true` from `accepts` becomes exactly one delivery, so that it may reserve a place in
     /// the client's queue. It is asked once for each copy, or for a group until one accepts.
@@ -161,23 +168,25 @@ impl<C: Copy + Eq + Hash, Q: Copy + Ord> Subscriptions<C, Q> {
         &self,
         topic: &str,
         publisher: Option<C>,
+        spares: impl Fn() -> bool,
         out: &mut Vec<Recipient<C, Q>>,
         mut accepts: impl FnMut(C) -> bool,
     ) -> Routed {
+        let from = Publisher { client: publisher, spares, spared: Cell::new(false) };
         let start = out.len();
         let mut groups = Vec::new();
         let mut overlap = Overlap::default();
         self.index.find_all(topic, |entry| {
-            overlap.add(&entry.own, publisher, start, out);
+            overlap.add(&entry.own, &from, start, out);
             groups.extend(entry.groups.values());
         });
         let mut matched = out.len() - start;
         out.extract_if(start.., |delivery| !accepts(delivery.client)).for_each(drop);
         for group in groups {
-            matched += usize::from(group.members.wants(publisher).next().is_some());
-            out.extend(group.next(publisher, &mut accepts));
+            matched += usize::from(group.members.wants(&from).next().is_some());
+            out.extend(group.next(&from, &mut accepts));
         }
-        Routed { matched, delivered: out.len() - start }
+        Routed { matched, delivered: out.len() - start, spared: from.spared.get() }
     }
 
     /// Takes a client out of the table of clients, but not yet out of the index.
@@ -269,9 +278,12 @@ impl<C: Copy + Eq + Hash, Q: Copy> Members<C, Q> {
         }
     }
 
-    /// The members that want a message of `publisher`.
-    fn wants(&self, publisher: Option<C>) -> impl Iterator<Item = Recipient<C, Q>> {
-        self.list.iter().filter_map(move |member| wants(member, publisher))
+    /// The members that want a message of this publisher.
+    fn wants<S: Fn() -> bool>(
+        &self,
+        from: &Publisher<C, S>,
+    ) -> impl Iterator<Item = Recipient<C, Q>> {
+        self.list.iter().filter_map(|member| from.recipient(member))
     }
 }
 
@@ -281,12 +293,28 @@ impl<C, Q> Default for Members<C, Q> {
     }
 }
 
-fn wants<C: Copy + Eq, Q: Copy>(
-    &(client, options): &(C, SubscribeOptions<Q>),
-    publisher: Option<C>,
-) -> Option<Recipient<C, Q>> {
-    let own = options.no_local && publisher == Some(client); // [MQTT-3.8.3-3]
-    (!own).then_some(Recipient { client, qos: options.qos })
+/// Who published a message.
+struct Publisher<C, S> {
+    client: Option<C>,
+    /// Whether it is spared its own copy whatever it subscribed with.
+    spares: S,
+    spared: Cell<bool>,
+}
+
+impl<C: Copy + Eq, S: Fn() -> bool> Publisher<C, S> {
+    /// The member as a recipient, unless it is the publisher and is spared.
+    fn recipient<Q: Copy>(
+        &self,
+        &(client, options): &(C, SubscribeOptions<Q>),
+    ) -> Option<Recipient<C, Q>> {
+        let itself = self.client == Some(client);
+        // [MQTT-3.8.3-3]
+        if itself && (options.no_local || (self.spares)()) {
+            self.spared.set(true);
+            return None;
+        }
+        Some(Recipient { client, qos: options.qos })
+    }
 }
 
 /// The members of a shared subscription, who take turns.
@@ -297,9 +325,9 @@ struct Group<C, Q> {
 }
 
 impl<C: Copy + Eq, Q: Copy> Group<C, Q> {
-    fn next(
+    fn next<S: Fn() -> bool>(
         &self,
-        publisher: Option<C>,
+        from: &Publisher<C, S>,
         accepts: &mut impl FnMut(C) -> bool,
     ) -> Option<Recipient<C, Q>> {
         let list = &self.members.list;
@@ -308,7 +336,7 @@ impl<C: Copy + Eq, Q: Copy> Group<C, Q> {
         let first = self.turn.fetch_add(1, Ordering::Relaxed);
         for passed in 0..list.len() {
             let member = &list[first.wrapping_add(passed) % list.len()];
-            let Some(delivery) = wants(member, publisher) else { continue };
+            let Some(delivery) = from.recipient(member) else { continue };
             if accepts(delivery.client) {
                 self.turn.fetch_add(passed, Ordering::Relaxed);
                 return Some(delivery);
@@ -331,10 +359,10 @@ struct Overlap<C> {
 }
 
 impl<C: Copy + Eq + Hash> Overlap<C> {
-    fn add<Q: Copy + Ord>(
+    fn add<Q: Copy + Ord, S: Fn() -> bool>(
         &mut self,
         members: &Members<C, Q>,
-        publisher: Option<C>,
+        from: &Publisher<C, S>,
         start: usize,
         out: &mut Vec<Recipient<C, Q>>,
     ) {
@@ -342,13 +370,13 @@ impl<C: Copy + Eq + Hash> Overlap<C> {
             return;
         }
         if out.len() == start {
-            out.extend(members.wants(publisher));
+            out.extend(members.wants(from));
             return;
         }
         if self.places.is_empty() {
             self.places.extend((start..out.len()).map(|place| (out[place].client, place)));
         }
-        for delivery in members.wants(publisher) {
+        for delivery in members.wants(from) {
             let place = *self.places.entry(delivery.client).or_insert(out.len());
             match out.get_mut(place) {
                 Some(first) => first.qos = first.qos.max(delivery.qos), // [MQTT-3.3.4-2]
@@ -431,10 +459,28 @@ mod tests {
     }
 
     #[test]
+    fn a_publisher_that_is_spared_gets_no_copy_whatever_it_subscribed_with() {
+        let mut table = Table::new();
+        for text in ["#", "a", "$share/g/a"] {
+            table.subscribe(1, &filter(text), qos(1));
+        }
+        table.subscribe(2, &filter("$share/g/a"), qos(0));
+        for _ in 0..2 {
+            let mut out = Vec::new();
+            let routed = table.route_with("a", Some(1), || true, &mut out, |_| true);
+            assert_eq!(routed, Routed { matched: 1, delivered: 1, spared: true });
+            assert_eq!(out, [Recipient { client: 2, qos: 0 }]);
+        }
+        let asked = || -> bool { panic!("nobody gets what it published itself") };
+        table.route_with("b/c", Some(2), asked, &mut Vec::new(), |_| true);
+    }
+
+    #[test]
     fn no_local_counts_for_its_own_subscription_only() {
         let mut table = Table::new();
         table.subscribe(1, &filter("a"), not_own(2));
-        assert_eq!(table.route("a", Some(1), &mut Vec::new()), Routed::default());
+        let nobody_else = Routed { spared: true, ..Routed::default() };
+        assert_eq!(table.route("a", Some(1), &mut Vec::new()), nobody_else);
         assert_eq!(routed(&table, "a", Some(2)), [(1, 2)]);
         table.subscribe(1, &filter("+"), qos(0));
         assert_eq!(routed(&table, "a", Some(1)), [(1, 0)]);
@@ -472,10 +518,10 @@ mod tests {
             table.subscribe(client, &filter("$share/g/a"), qos(0));
         }
         table.subscribe(7, &filter("a"), qos(0));
-        let none = table.route_with("a", None, &mut out, |_| false);
-        assert_eq!(none, Routed { matched: 2, delivered: 0 });
-        let one = table.route_with("a", None, &mut out, |client| client == 2);
-        assert_eq!(one, Routed { matched: 2, delivered: 1 });
+        let none = table.route_with("a", None, || false, &mut out, |_| false);
+        assert_eq!(none, Routed { matched: 2, ..Routed::default() });
+        let one = table.route_with("a", None, || false, &mut out, |client| client == 2);
+        assert_eq!(one, Routed { matched: 2, delivered: 1, spared: false });
         assert_eq!(out.iter().map(|delivery| delivery.client).collect::<Vec<_>>(), [9, 2]);
     }
 
@@ -502,7 +548,7 @@ mod tests {
         Subscribe(u8, TopicFilter, SubscribeOptions<u8>),
         Unsubscribe(u8, TopicFilter),
         Remove(u8),
-        Route(String, Option<u8>, u8),
+        Route(String, Option<u8>, bool, u8),
     }
 
     fn any_filter() -> impl Strategy<Value = TopicFilter> {
@@ -517,7 +563,8 @@ mod tests {
             6 => (0..4u8, any_filter(), options).prop_map(|(c, f, o)| Action::Subscribe(c, f, o)),
             2 => (0..4u8, any_filter()).prop_map(|(c, f)| Action::Unsubscribe(c, f)),
             1 => (0..4u8).prop_map(Action::Remove),
-            4 => ("[ab](/[ab]){0,2}", publisher, any::<u8>()).prop_map(|(t, p, a)| Action::Route(t, p, a)),
+            4 => ("[ab](/[ab]){0,2}", publisher, any::<bool>(), any::<u8>())
+                .prop_map(|(t, p, s, a)| Action::Route(t, p, s, a)),
         ]
     }
 
@@ -529,13 +576,19 @@ mod tests {
         model: &Model,
         topic: &str,
         publisher: Option<u8>,
+        spares: bool,
         accepting: u8,
     ) -> Result<(), TestCaseError> {
         let accepts = |client: u8| accepting >> client & 1 == 1;
         let mut own = BTreeMap::<u8, u8>::new();
         let mut groups = BTreeMap::<&TopicFilter, Vec<u8>>::new();
+        let mut spared = false;
         for (client, filter, options) in model {
-            if !filter.matches(topic) || (options.no_local && publisher == Some(*client)) {
+            if !filter.matches(topic) {
+                continue;
+            }
+            if publisher == Some(*client) && (options.no_local || spares) {
+                spared = true;
                 continue;
             }
             if filter.share_name().is_some() {
@@ -550,12 +603,18 @@ mod tests {
         groups.retain(|_, members| members.iter().any(|client| accepts(*client)));
 
         let (mut out, mut accepted) = (Vec::new(), 0);
-        let routed = table.route_with(topic, publisher, &mut out, |client| {
-            accepted += usize::from(accepts(client));
-            accepts(client)
-        });
+        let routed = table.route_with(
+            topic,
+            publisher,
+            || spares,
+            &mut out,
+            |client| {
+                accepted += usize::from(accepts(client));
+                accepts(client)
+            },
+        );
         let delivered = own.len() + groups.len();
-        prop_assert_eq!(routed, Routed { matched, delivered });
+        prop_assert_eq!(routed, Routed { matched, delivered, spared });
         prop_assert_eq!((out.len(), accepted), (delivered, delivered));
         let shared = out.split_off(own.len());
         prop_assert_eq!(out.iter().map(|d| (d.client, d.qos)).collect::<BTreeMap<_, _>>(), own);
@@ -587,8 +646,8 @@ mod tests {
                         table.remove_client(client);
                         model.retain(|(c, ..)| *c != client);
                     }
-                    Action::Route(topic, publisher, accepting) => {
-                        compare(&table, &model, &topic, publisher, accepting)?;
+                    Action::Route(topic, publisher, spares, accepting) => {
+                        compare(&table, &model, &topic, publisher, spares, accepting)?;
                     }
                 }
                 prop_assert_eq!(table.len(), model.len());
@@ -612,7 +671,7 @@ mod tests {
             let able: Vec<_> = (0..members).filter(|client| accepts(*client)).collect();
             let mut out = Vec::new();
             for _ in 0..rounds * able.len() {
-                table.route_with("a", None, &mut out, accepts);
+                table.route_with("a", None, || false, &mut out, accepts);
             }
             for client in able {
                 prop_assert_eq!(out.iter().filter(|d| d.client == client).count(), rounds);

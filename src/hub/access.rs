@@ -50,19 +50,42 @@ pub enum Protocol {
     InProcess,
 }
 
-/// Who a client turned out to be.
+/// Who a client turned out to be, and for which devices it answers.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct Identity(Arc<str>);
+pub struct Identity {
+    name: Arc<str>,
+    pub(super) devices: Arc<Vec<Arc<str>>>,
+}
 
 impl Identity {
     /// An identity by this name.
     pub fn new(name: impl Into<Arc<str>>) -> Self {
-        Self(name.into())
+        Self { name: name.into(), devices: Arc::default() }
+    }
+
+    /// Says that the client answers for this device too, as a gateway does for those behind it. The
+    /// name is one of those that a dialect gives to the device, often `product/device`. Call it again
+    /// for more.
+    ///
+    /// ```
+    /// use tower_mqtt::hub::Identity;
+    ///
+    /// let gateway = Identity::new("gateway").device("lamps/1").device("lamps/2");
+    /// assert_eq!(gateway.devices().collect::<Vec<_>>(), ["lamps/1", "lamps/2"]);
+    /// ```
+    pub fn device(mut self, name: impl Into<Arc<str>>) -> Self {
+        Arc::make_mut(&mut self.devices).push(name.into());
+        self
+    }
+
+    /// The devices that it answers for, besides itself.
+    pub fn devices(&self) -> impl ExactSizeIterator<Item = &str> {
+        self.devices.iter().map(|name| &**name)
     }
 
     /// The name.
     pub fn as_str(&self) -> &str {
-        &self.0
+        &self.name
     }
 }
 

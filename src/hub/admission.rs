@@ -9,6 +9,7 @@ use tokio::time::timeout;
 
 use super::access::{self, Credentials, Identity, Protocol};
 use super::client::{Client, Peer};
+use super::devices::{self, Present};
 use super::presence::ClientInfo;
 use super::shared::{ClientKey, Order};
 use super::worker::Worker;
@@ -62,8 +63,9 @@ impl Worker {
         will: Option<Message>,
         peer: impl FnOnce() -> Peer,
     ) -> Result<Rc<Client>, ReasonCode> {
-        let Credentials { client_id, peer: address, protocol, .. } = credentials.clone();
-        let identity = self.authenticate(credentials).await?;
+        let identity = self.authenticate(credentials.clone()).await?;
+        let names = devices::names(&credentials, &identity);
+        let Credentials { client_id, peer: address, protocol, .. } = credentials;
         let response_base =
             access::response_base(&client_id).ok_or(ReasonCode::CLIENT_IDENTIFIER_NOT_VALID)?;
         let (claim, earlier) = Claim::take(self, &client_id, protocol)?;
@@ -91,10 +93,13 @@ impl Worker {
             since: SystemTime::now(),
         };
         let limits = self.shared.limits;
-        let client = Client::new(key, client_id, identity, response_base, peer(), limits);
+        let present =
+            Present { key, client_id: Arc::clone(&client_id), identity: identity.clone() };
+        let client = Client::new(key, client_id, identity, names, response_base, peer(), limits);
         *client.will.borrow_mut() = will;
         let client = Rc::new(client);
         self.clients.borrow_mut().insert(key.serial, Rc::clone(&client));
+        self.shared.devices.arrive(&client.names, present);
         self.shared.presence.arrive(key.serial, info);
         Ok(client)
     }
@@ -133,6 +138,8 @@ impl Worker {
     /// Takes a client out. Again: nothing.
     pub(super) fn leave(&self, client: &Client) {
         let Some(undelivered) = client.leave() else { return };
+        // Before its subscriptions end, so that nobody is told that it is there without them.
+        self.shared.devices.leave(&client.names, client.key);
         self.clients.borrow_mut().remove(&client.key.serial);
         if !client.is_in_process() {
             self.shared.free_place();

@@ -11,9 +11,11 @@ use thiserror::Error;
 
 use super::Hub;
 use super::access::{Access, Authenticate, Authorize, Credentials, Identity};
+use super::devices::known_dialects;
 use super::worker::Workers;
 use crate::bridge::{Translation, TranslationError};
 use crate::core::packet::ReasonCode;
+use crate::dialect::Dialect;
 
 /// What one client may use, and how many there may be. Every queue of the hub is bounded by one of
 /// these.
@@ -93,6 +95,7 @@ pub struct HubBuilder {
     pub(super) authenticate: Option<Authenticate>,
     pub(super) authorize: Option<Authorize>,
     translations: Vec<Translation>,
+    pub(super) dialects: Vec<Arc<dyn Dialect>>,
 }
 
 impl HubBuilder {
@@ -104,6 +107,7 @@ impl HubBuilder {
             authenticate: None,
             authorize: None,
             translations: Vec::new(),
+            dialects: known_dialects(),
         }
     }
 
@@ -143,7 +147,8 @@ impl HubBuilder {
 
     /// Decides what a client may publish and subscribe to, by its identity and client identifier.
     /// Without it: everything but the response topics of others. It is asked for every message, so
-    /// it must be quick; links of this process are not asked.
+    /// it must be quick; links of this process are not asked. A message that is
+    /// [pushed](crate::hub#devices) to a device asks whether the device may subscribe to its topic.
     pub fn authorize(
         mut self,
         hook: impl Fn(&Identity, &str, Access<'_>) -> bool + Send + Sync + 'static,
@@ -183,6 +188,13 @@ impl HubBuilder {
     /// ```
     pub fn translate(mut self, translation: Translation) -> Self {
         self.translations.push(translation);
+        self
+    }
+
+    /// Tells the hub of a dialect whose topics name the device that a request is for. Call it again
+    /// for more. What the hub does with it is said in [Devices](crate::hub#devices).
+    pub fn dialect(mut self, dialect: impl Dialect) -> Self {
+        self.dialects.push(Arc::new(dialect));
         self
     }
 
@@ -234,6 +246,7 @@ impl fmt::Debug for HubBuilder {
             .field("workers", &self.workers)
             .field("limits", &self.limits)
             .field("translations", &self.translations)
+            .field("dialects", &self.dialects)
             .finish_non_exhaustive()
     }
 }

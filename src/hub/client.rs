@@ -28,6 +28,8 @@ pub(super) struct Client {
     pub(super) key: ClientKey,
     pub(super) client_id: Arc<str>,
     pub(super) identity: Identity,
+    /// What it is called in topics.
+    pub(super) names: Vec<Arc<str>>,
     /// The topic under which its answers go: its own.
     pub(super) response_base: TopicName,
     /// What the hub publishes for it when it is lost without a DISCONNECT.
@@ -76,6 +78,7 @@ impl Client {
         key: ClientKey,
         client_id: Arc<str>,
         identity: Identity,
+        names: Vec<Arc<str>>,
         response_base: TopicName,
         peer: Peer,
         limits: HubLimits,
@@ -84,6 +87,7 @@ impl Client {
             key,
             client_id,
             identity,
+            names,
             response_base,
             will: RefCell::new(None),
             peer,

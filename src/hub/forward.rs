@@ -3,60 +3,114 @@
 
 use super::access::{self, Access};
 use super::client::Client;
+use super::devices::{Device, Present};
 use super::shared::ClientKey;
 use super::worker::{Deliveries, Worker};
 use crate::core::packet::{Message, Qos, ReasonCode};
-use crate::core::topic::TopicName;
+use crate::core::subscriptions::{Recipient, Routed};
+use crate::core::topic::{TopicFilter, TopicName};
 use crate::dialect::{Dialect, Native, ReplyTo};
+use crate::link::{Absence, Acknowledgement};
 use crate::message::{Response, Status};
 
 impl Worker {
-    /// Forwards a message to those who are subscribed; the code for PUBACK.
-    pub(super) fn publish(&self, from: &Client, mut message: Message) -> ReasonCode {
+    /// Forwards a message to those who are subscribed; what PUBACK says.
+    pub(super) fn publish(&self, from: &Client, mut message: Message) -> Acknowledgement {
         let counters = &self.shared.counters;
         if !self.allows(from, Access::Publish(&message.topic)) {
             counters.refused.increment();
-            return ReasonCode::NOT_AUTHORIZED;
+            return ReasonCode::NOT_AUTHORIZED.into();
         }
         // [MQTT-3.3.2-14]
         let response_topic = message.properties.response_topic.as_deref();
         if response_topic.is_some_and(|topic| TopicName::new(topic).is_err()) {
             counters.refused.increment();
-            return ReasonCode::TOPIC_NAME_INVALID;
+            return ReasonCode::TOPIC_NAME_INVALID.into();
         }
         self.identify(from, &mut message);
         self.forward(Some(from.key), message)
     }
 
-    fn forward(&self, from: Option<ClientKey>, message: Message) -> ReasonCode {
+    fn forward(&self, from: Option<ClientKey>, message: Message) -> Acknowledgement {
         let counters = &self.shared.counters;
         let mut deliveries = self.deliveries.take();
-        let topic = message.topic.as_str();
-        let table = if access::is_private(topic) { &self.private } else { &self.routes };
-        let routed =
-            table.borrow().route_with(topic, from, &mut deliveries, |key| self.has_room(key));
+        let (routed, absence) = self.route(from, &message, &mut deliveries);
         counters.overflowed.add(routed.matched - routed.delivered);
-        let reason = if routed.matched == 0 {
+        let acknowledgement = if routed.matched == 0 {
             counters.unmatched.increment();
-            ReasonCode::NO_MATCHING_SUBSCRIBERS
+            Acknowledgement::absent(absence)
         } else {
             match self.deliver_all(&mut deliveries, message) {
                 Ok(()) => {
                     counters.forwarded.increment();
-                    ReasonCode::SUCCESS
+                    ReasonCode::SUCCESS.into()
                 }
                 Err(message) => {
                     // At QoS 1 the reason code says it.
                     if message.qos == Qos::AtMostOnce {
                         self.answer_unavailable(&message);
                     }
-                    ReasonCode::QUOTA_EXCEEDED
+                    ReasonCode::QUOTA_EXCEEDED.into()
                 }
             }
         };
         deliveries.clear();
         self.deliveries.set(deliveries);
-        reason
+        acknowledgement
+    }
+
+    /// Finds who gets a message: those who are subscribed, and the device that it is for, if it
+    /// takes what it has not subscribed to.
+    fn route(
+        &self,
+        from: Option<ClientKey>,
+        message: &Message,
+        deliveries: &mut Deliveries,
+    ) -> (Routed, Option<Absence>) {
+        let (topic, devices) = (&message.topic, &self.shared.devices);
+        let private = access::is_private(topic.as_str());
+        let table = if private { &self.private } else { &self.routes };
+        let has_room = |key| self.has_room(key);
+        let spares = || devices.echoes(topic);
+        let name = topic.as_str();
+        let mut routed = table.borrow().route_with(name, from, spares, deliveries, has_room);
+        // A sender that is subscribed itself is one who asks where answers come on the topic of the
+        // request; others who are subscribed may be more of these.
+        if private || (routed.matched > 0 && !routed.spared) {
+            return (routed, None);
+        }
+        let absence = match devices.find(topic, from) {
+            None => None,
+            Some(Device::Offline) => Some(Absence::Offline),
+            Some(Device::Connected { client, pushed }) => {
+                if pushed && self.may_get(&client, topic) {
+                    self.push(client.key, message.qos, &mut routed, deliveries);
+                }
+                Some(Absence::NotSubscribed)
+            }
+        };
+        (routed, absence)
+    }
+
+    /// Whether a device may subscribe to exactly this topic.
+    fn may_get(&self, client: &Present, topic: &TopicName) -> bool {
+        let Present { key, client_id, identity } = client;
+        self.shared.authorize.is_none()
+            || TopicFilter::new(topic.as_str()).is_ok_and(|filter| {
+                self.shared.allows(*key, identity, client_id, Access::Subscribe(&filter))
+            })
+    }
+
+    /// Adds a device to those who get a message, unless it is one of them.
+    fn push(&self, key: ClientKey, qos: Qos, routed: &mut Routed, deliveries: &mut Deliveries) {
+        if deliveries.iter().any(|delivery| delivery.client == key) {
+            return;
+        }
+        routed.matched += 1;
+        if self.has_room(key) {
+            routed.delivered += 1;
+            deliveries.push(Recipient { client: key, qos });
+        }
     }
 
     /// Gives the message back when no queue took it.

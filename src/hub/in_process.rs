@@ -171,9 +171,9 @@ impl Transport for LocalTransport {
         if size > limit {
             return Err(SendError::TooLarge { size, limit });
         }
-        let reason = self.worker.publish(&self.client, message.clone());
+        let acknowledgement = self.worker.publish(&self.client, message.clone());
         if message.qos == Qos::AtLeastOnce {
-            self.later(Event::Acknowledged(id, reason));
+            self.later(Event::Acknowledged(id, acknowledgement));
         }
         Ok(())
     }

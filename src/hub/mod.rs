@@ -42,6 +42,38 @@
 //!   removed, with and without authentication; so a responder can
 //!   [believe it](crate::layer::authorize::hub_identity).
 //!
+//! # Devices
+//!
+//! Where a [dialect](HubBuilder::dialect) says from a topic
+//! [which device a message is for](crate::dialect::Dialect::addressee), the hub can say more than
+//! that nobody is subscribed. A client is a device by any of these names, if it has at most 1,024
+//! bytes: its client identifier, that up to the first `|` (Aliyun writes parameters behind it), its
+//! user name, that up to the first `;` (Tencent), and those that the authentication hook
+//! [adds](Identity::device) for a gateway. Names are worth what the authentication hook checks of
+//! them. When two clients have a name, the one that connected last is meant.
+//!
+//! | a message that nobody is subscribed to | PUBACK | a requester gets |
+//! |---|---|---|
+//! | no client has the device's name | 0x10, user property `device` = `offline` | [`Offline`](crate::RequestError::Offline) |
+//! | one has it | 0x10, user property `device` = `not-subscribed` | [`NotSubscribed`](crate::RequestError::NotSubscribed) |
+//! | one has it, and the dialect says that such devices do not subscribe | 0x00; the message is pushed to the device | the answer |
+//! | the sender has it, or no dialect knows the topic | 0x10 | [`NoResponder`](crate::RequestError::NoResponder) |
+//!
+//! - MQTT 3.1.1 has no reason codes, and QoS 0 no PUBACK: there the sender is told nothing.
+//! - A message is pushed at its own QoS, and has the same bounds as for a subscriber. With an
+//!   [authorization hook](HubBuilder::authorize) the device must be allowed to subscribe to exactly
+//!   this topic; else it counts as one that has not subscribed.
+//! - Where the answer goes to the [topic of the request](crate::dialect::Dialect::answers_on_request_topic),
+//!   a message never goes back to the session that sent it, whatever it subscribed with: a device that
+//!   answers all that it hears would answer itself for ever, and MQTT 3.1.1 has no No Local. The
+//!   dialects are asked when a sender would get its own message, so that it costs others nothing; what
+//!   such a client sends to other topics still comes back to it.
+//! - There, those who ask are subscribed to the topics of requests. One who is, and asks, does not keep
+//!   its request from being pushed, even when others are subscribed; but these others hide that a device
+//!   is offline, as every subscriber does: with several who ask, such a call runs into its deadline.
+//! - A worker that has not yet heard of the end of another worker's client takes its subscriptions for
+//!   good for a moment, and the message is lost as if it had been under way.
+//!
 //! # Bounds
 //!
 //! | what | default ([`HubLimits`]) | when full |
@@ -53,6 +85,7 @@
 //! | packet from a client | 1 MiB | DISCONNECT 0x95 |
 //! | unacknowledged messages from a client | 1,024 | DISCONNECT 0x93 |
 //! | subscriptions of a client | 1,024 | SUBACK 0x97 |
+//! | bytes of a device's name | 1,024 | the client does not have this name |
 //! | levels of a topic filter | 128 | SUBACK 0x8F |
 //! | messages waiting for a client | 1,024 messages, 4 MiB | PUBACK 0x97 when nobody else takes it, or 503 to the requester |
 //! | time that a message waits for a client | its Message Expiry Interval | dropped and counted |
@@ -64,6 +97,7 @@ mod admission;
 mod builder;
 mod client;
 mod convert;
+mod devices;
 mod forward;
 mod identity;
 mod in_process;

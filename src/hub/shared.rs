@@ -7,11 +7,13 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
-use super::access::{Authenticate, Authorize};
+use super::access::{Access, Authenticate, Authorize, Identity};
 use super::builder::HubLimits;
+use super::devices::Devices;
 use super::presence::Roll;
 use crate::core::packet::{Message, Qos, ReasonCode, Subscription};
 use crate::core::topic::TopicFilter;
+use crate::dialect::Dialect;
 use crate::link::LinkSeat;
 
 /// Names a client on every worker. Never used twice.
@@ -58,6 +60,7 @@ pub(super) struct Shared {
     pub(super) authorize: Option<Authorize>,
     pub(super) mailboxes: Vec<Mailbox>,
     pub(super) presence: Roll,
+    pub(super) devices: Devices,
     /// Which session a client identifier belongs to. Locked when a client comes or goes, never for
     /// a message.
     sessions: Mutex<HashMap<Arc<str>, ClientKey>>,
@@ -78,6 +81,7 @@ impl Shared {
         limits: HubLimits,
         authenticate: Option<Authenticate>,
         authorize: Option<Authorize>,
+        dialects: Vec<Arc<dyn Dialect>>,
         mailboxes: Vec<Mailbox>,
     ) -> Self {
         let stop = CancellationToken::new();
@@ -87,6 +91,7 @@ impl Shared {
             authorize,
             mailboxes,
             presence: Roll::new(),
+            devices: Devices::new(dialects),
             sessions: Mutex::default(),
             connections: AtomicUsize::new(0),
             places_taken: AtomicUsize::new(0),
@@ -140,6 +145,18 @@ impl Shared {
         }
     }
 
+    /// What the authorization hook says.
+    pub(super) fn allows(
+        &self,
+        key: ClientKey,
+        identity: &Identity,
+        client_id: &str,
+        access: Access<'_>,
+    ) -> bool {
+        let hook = self.authorize.as_ref().filter(|_| !key.in_process);
+        hook.is_none_or(|hook| hook(identity, client_id, access))
+    }
+
     /// Counts one more network client; `false`: there are as many as allowed.
     pub(super) fn take_place(&self) -> bool {
         let limit = self.limits.connections;
@@ -173,9 +190,9 @@ impl Shared {
 pub struct HubStats {
     /// Network connections at this moment, those in the handshake included.
     pub connections: usize,
-    /// Messages that at least one subscriber's queue took.
+    /// Messages that at least one subscriber's queue took, or that of the device that they are for.
     pub forwarded: u64,
-    /// Messages that nobody was subscribed to.
+    /// Messages that nobody was subscribed to, and that were not pushed to a device either.
     pub unmatched: u64,
     /// Messages and subscriptions that were not allowed.
     pub refused: u64,

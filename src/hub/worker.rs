@@ -67,7 +67,7 @@ impl Workers {
         count: usize,
         listeners: Vec<TcpListener>,
     ) -> io::Result<(Arc<Shared>, Self)> {
-        let HubBuilder { limits, authenticate, authorize, .. } = builder;
+        let HubBuilder { limits, authenticate, authorize, dialects, .. } = builder;
         let mut mailboxes = Vec::new();
         let mut inboxes = Vec::new();
         for _ in 0..count {
@@ -77,7 +77,7 @@ impl Workers {
             mailboxes.push(Mailbox { orders, messages });
             inboxes.push((orders_rx, messages_rx));
         }
-        let shared = Arc::new(Shared::new(limits, authenticate, authorize, mailboxes));
+        let shared = Arc::new(Shared::new(limits, authenticate, authorize, dialects, mailboxes));
         let mut workers = Self { shared: Arc::clone(&shared), threads: Vec::new() };
         let mut listeners = Some(listeners);
         let mut starting = Vec::new();
@@ -290,12 +290,7 @@ impl Worker {
     }
 
     pub(super) fn allows(&self, client: &Client, access: Access<'_>) -> bool {
-        match &self.shared.authorize {
-            Some(hook) if !client.is_in_process() => {
-                hook(&client.identity, &client.client_id, access)
-            }
-            _ => true,
-        }
+        self.shared.allows(client.key, &client.identity, &client.client_id, access)
     }
 
     /// A client may have room again; called where its sink must not be touched.

@@ -298,9 +298,9 @@ impl<T: Transport> Driver<T> {
     fn handle(&mut self, event: Event, now: Instant) -> ControlFlow<()> {
         match event {
             Event::Message(message, ack) => self.deliver(message, ack, now),
-            Event::Acknowledged(id, reason) => {
+            Event::Acknowledged(id, acknowledgement) => {
                 if let Some((message, origin)) = self.state.outgoing.acknowledged(id) {
-                    self.report(origin, Outcome::Acknowledged(reason), message, now);
+                    self.report(origin, Outcome::Acknowledged(acknowledgement), message, now);
                 }
             }
             Event::Subscribed(id, reasons) => self.subscribed(id, &reasons, now),

@@ -26,6 +26,7 @@
 
 #![expect(clippy::result_large_err, reason = "a message that is not taken is given back whole")]
 
+mod acknowledgement;
 mod driver;
 #[cfg(test)]
 pub(crate) mod fake;
@@ -45,13 +46,14 @@ use std::time::Instant;
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
+pub(crate) use self::acknowledgement::{Absence, Acknowledgement, is_refusal};
 pub(crate) use self::driver::{Driver, Outbox};
 #[cfg(feature = "ntex")]
 pub use self::ntex::{Client, ClientBuilder, Reconnect};
 use self::occupancy::{Occupancy, WouldStarve};
 pub(crate) use self::occupancy::{Occupant, Role};
 pub use self::outgoing::OutgoingLimits;
-pub(crate) use self::outgoing::{PublishError, Published, is_refusal};
+pub(crate) use self::outgoing::{PublishError, Published};
 use crate::core::packet::{Message, ReasonCode, Subscription};
 use crate::core::topic::TopicName;
 use crate::error::ConnectError;
@@ -261,7 +263,7 @@ pub(crate) enum Verdict {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Outcome {
     /// The server acknowledged it. Only at QoS 1.
-    Acknowledged(ReasonCode),
+    Acknowledged(Acknowledgement),
     /// It had to wait, and is larger than the server accepts.
     TooLarge { size: usize, limit: usize },
     /// The connection was lost before it was written.
@@ -326,7 +328,7 @@ pub(crate) enum Event {
     Connected(Connection),
     Disconnected,
     Message(Message, Option<AckId>),
-    Acknowledged(SendId, ReasonCode),
+    Acknowledged(SendId, Acknowledgement),
     Subscribed(SendId, Vec<ReasonCode>),
     #[cfg_attr(not(feature = "ntex"), expect(dead_code, reason = "the memory link has none"))]
     Writable,

@@ -4,7 +4,7 @@
 use std::collections::VecDeque;
 
 use super::{Outcome, SendError, SendId, Token, Transport};
-use crate::core::packet::{Message, Qos, ReasonCode};
+use crate::core::packet::{Message, Qos};
 
 /// How much may wait to be sent on one connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -185,11 +185,6 @@ impl Outgoing {
         }
         Ok(())
     }
-}
-
-/// Whether the server refused a message, or says that nobody is there to take it.
-pub(crate) fn is_refusal(reason: ReasonCode) -> bool {
-    reason.is_error() || reason == ReasonCode::NO_MATCHING_SUBSCRIBERS
 }
 
 #[cfg(test)]

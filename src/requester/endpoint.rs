@@ -20,7 +20,9 @@ use crate::core::packet::{Message, ReasonCode, Subscription};
 use crate::core::topic::{TopicFilter, TopicName};
 use crate::dialect::Dialect;
 use crate::error::{Delivery, InvalidRequest, RequestError, ServeError};
-use crate::link::{self, AckId, Occupant, Outbox, Outcome, Token, Verdict, is_refusal};
+use crate::link::{
+    self, Absence, AckId, Acknowledgement, Occupant, Outbox, Outcome, Token, Verdict, is_refusal,
+};
 
 pub(super) struct Settings {
     pub(super) _occupant: Occupant,
@@ -259,11 +261,8 @@ impl link::Endpoint for Endpoint {
         let (rides_through, now) = (self.rides_through(), out.now());
         let Some(waiter) = self.exchanges.get_mut(ticket) else { return };
         let phase = match outcome {
-            Outcome::Acknowledged(ReasonCode::NO_MATCHING_SUBSCRIBERS) => {
-                return self.fail(ticket, RequestError::NoResponder, now);
-            }
-            Outcome::Acknowledged(reason) if is_refusal(reason) => {
-                return self.fail(ticket, RequestError::Rejected(reason), now);
+            Outcome::Acknowledged(acknowledgement) if is_refusal(acknowledgement) => {
+                return self.fail(ticket, refusal(acknowledgement), now);
             }
             Outcome::TooLarge { size, limit } => {
                 return self.fail(ticket, InvalidRequest::TooLarge { size, limit }.into(), now);
@@ -343,6 +342,16 @@ impl link::Endpoint for Endpoint {
                 let _ = call.reply.send(Err(RequestError::Closed));
             }
         }
+    }
+}
+
+/// What a server's refusal means to the caller.
+fn refusal(Acknowledgement { reason, absence }: Acknowledgement) -> RequestError {
+    match (reason, absence) {
+        (_, Some(Absence::Offline)) => RequestError::Offline,
+        (_, Some(Absence::NotSubscribed)) => RequestError::NotSubscribed,
+        (ReasonCode::NO_MATCHING_SUBSCRIBERS, None) => RequestError::NoResponder,
+        (reason, None) => RequestError::Rejected(reason),
     }
 }
 

@@ -20,6 +20,7 @@ use crate::hub::client::Peer;
 use crate::hub::convert;
 use crate::hub::worker::Worker;
 use crate::link::ntex::convert::{bytes, message};
+use crate::link::{Absence, Acknowledgement};
 
 pub(super) type V5 = Session<Rc<Seat>>;
 
@@ -214,14 +215,26 @@ pub(super) async fn publish(
     }
     let _turn = session.turn.lock().await;
     let payload = publish.read_all().await.map_err(|_| SessionError)?;
-    let reason = match message(std::mem::take(publish.packet_mut()), payload) {
+    let acknowledgement = match message(std::mem::take(publish.packet_mut()), payload) {
         Ok(mut message) => {
             // [MQTT-3.3.1-3]
             message.dup = false;
             session.worker.publish(&session.client, message)
         }
-        Err(_) => ReasonCode::TOPIC_NAME_INVALID,
+        Err(_) => ReasonCode::TOPIC_NAME_INVALID.into(),
     };
+    Ok(puback(acknowledgement))
+}
+
+/// ntex-mqtt leaves the property out for a client that wants none [MQTT-3.1.2-29], or that takes no
+/// packet of this size [MQTT-3.4.2-3].
+fn puback(Acknowledgement { reason, absence }: Acknowledgement) -> PublishAck {
     let reason = PublishAckReason::try_from(reason.get());
-    Ok(PublishAck::new(reason.unwrap_or(PublishAckReason::UnspecifiedError)))
+    let ack = PublishAck::new(reason.unwrap_or(PublishAckReason::UnspecifiedError));
+    match absence {
+        None => ack,
+        Some(absence) => ack.properties(|user| {
+            user.push((Absence::PROPERTY.into(), absence.as_str().into()));
+        }),
+    }
 }

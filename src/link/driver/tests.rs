@@ -77,7 +77,13 @@ impl Endpoint for Probe {
     }
 
     fn outcome(&mut self, token: Token, outcome: Outcome, message: Message, _: &mut Outbox<'_>) {
-        self.see(format!("{} {token:?} {outcome:?}", message.topic));
+        let outcome = match outcome {
+            Outcome::Acknowledged(acknowledgement) => {
+                format!("acknowledged with {acknowledgement}")
+            }
+            other => format!("{other:?}"),
+        };
+        self.see(format!("{} {token:?} {outcome}", message.topic));
     }
 
     fn subscribed(&mut self, _: Token, reasons: &[ReasonCode], _: &mut Outbox<'_>) {
@@ -224,8 +230,8 @@ async fn outcomes_are_reported_to_their_endpoint() {
     let _ = bench.poll();
     seen(&one);
     seen(&two);
-    bench.happens(Event::Acknowledged(3, ReasonCode::NOT_AUTHORIZED));
-    assert_eq!(seen(&one), ["x (5, 5) Acknowledged(ReasonCode(not authorized (0x87)))"]);
+    bench.happens(Event::Acknowledged(3, ReasonCode::NOT_AUTHORIZED.into()));
+    assert_eq!(seen(&one), ["x (5, 5) acknowledged with not authorized (0x87)"]);
     publish(&one, &["last"]);
     let _ = bench.poll();
     bench.happens(Event::Disconnected);
@@ -247,7 +253,7 @@ async fn what_waited_is_sent_while_it_is_wanted_and_fits() {
     probe.lock().unwrap().unwanted = vec!["unwanted"];
     let limit = message("good").size();
     bench.fake.script().limit = Some(limit);
-    bench.happens(Event::Acknowledged(2, ReasonCode::SUCCESS));
+    bench.happens(Event::Acknowledged(2, ReasonCode::SUCCESS.into()));
     assert_eq!(bench.fake.published(), ["good"]);
     let size = message("too/large/to/be/sent").size();
     let too_large =
@@ -271,7 +277,7 @@ async fn a_slot_is_used_again_but_nothing_of_its_last_owner_arrives() {
     let unsubscribe = Written::Unsubscribe(vec!["a".into()], 3);
     let subscribe = Written::Subscribe(vec!["a".into()], 4);
     assert_eq!(written[written.len() - 2..], [unsubscribe, subscribe]);
-    bench.happens(Event::Acknowledged(2, ReasonCode::SUCCESS));
+    bench.happens(Event::Acknowledged(2, ReasonCode::SUCCESS.into()));
     bench.happens(Event::Subscribed(3, vec![ReasonCode::SUCCESS]));
     assert!(seen(&second).is_empty());
     assert!(bench.fake.published().is_empty(), "nobody waits for what was queued");
@@ -321,7 +327,7 @@ async fn pump_takes_events_without_polling_the_endpoints() {
     publish(&probe, &["z"]);
     bench.fake.written();
     bench.fake.push(Event::Message(message("m"), Some(9)));
-    bench.fake.push(Event::Acknowledged(2, ReasonCode::SUCCESS));
+    bench.fake.push(Event::Acknowledged(2, ReasonCode::SUCCESS.into()));
     bench.driver.pump();
     let [acknowledge, Written::Publish(topic, _)] = &bench.fake.written()[..] else {
         panic!("a PUBACK and what had to wait")

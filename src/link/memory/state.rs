@@ -144,7 +144,7 @@ impl State {
             None => self.forward(from, message),
         };
         if message.qos == Qos::AtLeastOnce {
-            self.acknowledge(from, Event::Acknowledged(id, reason));
+            self.acknowledge(from, Event::Acknowledged(id, reason.into()));
         }
         Ok(())
     }

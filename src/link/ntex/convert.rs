@@ -11,12 +11,14 @@ use ntex::codec::Encoder;
 use ntex::util::{BytePages, ByteString, Bytes as NtexBytes};
 use ntex_mqtt::error::EncodeError;
 use ntex_mqtt::v5::codec::RetainHandling;
-use ntex_mqtt::v5::codec::{Codec, Encoded, Publish, PublishProperties};
+use ntex_mqtt::v5::codec::{Codec, Encoded, Publish, PublishAck, PublishProperties};
 use ntex_mqtt::v5::{QoS, codec::SubscriptionOptions};
 
-use crate::core::packet::{Message, Properties, Qos, Subscription, Text, UserProperties};
+use crate::core::packet::{
+    Message, Properties, Qos, ReasonCode, Subscription, Text, UserProperties,
+};
 use crate::core::topic::{TopicError, TopicName};
-use crate::link::SendError;
+use crate::link::{Absence, Acknowledgement, SendError};
 
 /// Names of user properties that need no allocation when they arrive.
 const KNOWN_NAMES: [&str; 5] =
@@ -64,6 +66,17 @@ fn known(text: &ByteString, known: &[&'static str]) -> Text {
 
 fn owned(text: &ByteString) -> Text {
     Cow::Owned(text.as_str().to_owned())
+}
+
+/// What a PUBACK says.
+pub(super) fn acknowledgement(ack: &PublishAck) -> Acknowledgement {
+    match ReasonCode::new(ack.reason_code.into()) {
+        ReasonCode::NO_MATCHING_SUBSCRIBERS => {
+            let device = ack.properties.iter().find(|(name, _)| **name == *Absence::PROPERTY);
+            Acknowledgement::absent(device.and_then(|(_, value)| Absence::parse(value)))
+        }
+        reason => reason.into(),
+    }
 }
 
 /// The same bytes, not copied.

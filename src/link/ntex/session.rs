@@ -169,7 +169,7 @@ impl Session {
 
     fn refuse(&mut self, what: Awaited, reason: ReasonCode) {
         self.refusals.push_back(match what {
-            Awaited::Publish(id) => Event::Acknowledged(id, reason),
+            Awaited::Publish(id) => Event::Acknowledged(id, reason.into()),
             Awaited::Subscription(id) => Event::Subscribed(id, vec![reason]),
         });
     }
@@ -310,9 +310,10 @@ impl Session {
     fn packet(&mut self, packet: Packet) -> Result<Option<Event>, Ended> {
         let (packet_id, reasons) = match packet {
             Packet::PublishAck(ack) => {
-                let reason = ReasonCode::new(ack.reason_code.into());
                 return Ok(match self.awaited.remove(&ack.packet_id) {
-                    Some(Awaited::Publish(id)) => Some(Event::Acknowledged(id, reason)),
+                    Some(Awaited::Publish(id)) => {
+                        Some(Event::Acknowledged(id, convert::acknowledgement(&ack)))
+                    }
                     _ => None,
                 });
             }

@@ -98,7 +98,8 @@ fn every_acknowledgement_brings_its_reason() {
         let mut client = client(&broker.url()).await;
         client.publish(&to("nobody/listens", "hello"), 7).expect("sent");
         let event = next(&mut client).await;
-        assert!(matches!(event, Event::Acknowledged(7, ReasonCode::NO_MATCHING_SUBSCRIBERS)));
+        let Event::Acknowledged(7, acknowledgement) = event else { panic!("a PUBACK") };
+        assert_eq!(acknowledgement, ReasonCode::NO_MATCHING_SUBSCRIBERS.into());
         let filter = TopicFilter::new("a").expect("valid");
         client.unsubscribe(&[Subscription::new(filter)], 8);
         let Event::Subscribed(8, reasons) = next(&mut client).await else { panic!("an UNSUBACK") };

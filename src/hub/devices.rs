@@ -1,0 +1,118 @@
+//! Which devices are connected, by the names that dialects know them by.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, PoisonError, RwLock};
+
+use super::access::{Credentials, Identity};
+use super::shared::ClientKey;
+use crate::core::topic::TopicName;
+use crate::dialect::{Addressee, Dialect};
+
+/// Bytes of a name. Longer ones are not kept: no vendor has them, and anybody could send them.
+const LONGEST_NAME: usize = 1024;
+
+/// The dialects whose devices a hub knows without being told.
+pub(super) fn known_dialects() -> Vec<Arc<dyn Dialect>> {
+    Vec::new()
+}
+
+/// What a client may be called in a topic: its client identifier, whole and before the first `|`
+/// (Aliyun adds parameters there), its user name, whole and before the first `;` (Tencent), and
+/// what the authentication hook adds.
+pub(super) fn names(credentials: &Credentials, identity: &Identity) -> Vec<Arc<str>> {
+    let before = |text: &str, end| text.split_once(end).map(|(name, _)| Arc::from(name));
+    let user = credentials.username.as_deref();
+    let mut names = vec![Arc::clone(&credentials.client_id)];
+    names.extend(before(&credentials.client_id, '|'));
+    names.extend(user.map(Arc::from));
+    names.extend(user.and_then(|user| before(user, ';')));
+    names.extend(identity.devices.iter().cloned());
+    names.retain(|name| (1..=LONGEST_NAME).contains(&name.len()));
+    names
+}
+
+/// A client that is connected.
+#[derive(Debug, Clone)]
+pub(super) struct Present {
+    pub(super) key: ClientKey,
+    pub(super) client_id: Arc<str>,
+    pub(super) identity: Identity,
+}
+
+/// Where a device is that a message is for.
+#[derive(Debug)]
+pub(super) enum Device {
+    Offline,
+    /// `pushed`: it takes messages that it has not subscribed to.
+    Connected {
+        client: Present,
+        pushed: bool,
+    },
+}
+
+/// The devices of a hub. Asked only for messages that reach nobody, or whose sender is subscribed
+/// to their topic itself.
+#[derive(Debug)]
+pub(super) struct Devices {
+    dialects: Vec<Arc<dyn Dialect>>,
+    /// Those who have a name, by the serial number of their key: the greatest connected last.
+    named: RwLock<HashMap<Arc<str>, BTreeMap<u64, Present>>>,
+}
+
+impl Devices {
+    pub(super) fn new(dialects: Vec<Arc<dyn Dialect>>) -> Self {
+        Self { dialects, named: RwLock::default() }
+    }
+
+    pub(super) fn arrive(&self, names: &[Arc<str>], client: Present) {
+        let mut named = self.named.write().unwrap_or_else(PoisonError::into_inner);
+        for name in names {
+            let holders = named.entry(Arc::clone(name)).or_default();
+            holders.insert(client.key.serial, client.clone());
+        }
+    }
+
+    pub(super) fn leave(&self, names: &[Arc<str>], key: ClientKey) {
+        let mut named = self.named.write().unwrap_or_else(PoisonError::into_inner);
+        for name in names {
+            let Some(holders) = named.get_mut(name) else { continue };
+            holders.remove(&key.serial);
+            if holders.is_empty() {
+                named.remove(name);
+            }
+        }
+    }
+
+    /// Whether the answer to a request on this topic goes to the topic itself, so that a client
+    /// which answers whatever it hears would answer itself for ever.
+    pub(super) fn echoes(&self, topic: &TopicName) -> bool {
+        let same_topic = self.dialects.iter().filter(|dialect| dialect.answers_on_request_topic());
+        same_topic.filter_map(|dialect| dialect.addressee(topic)).next().is_some()
+    }
+
+    /// The device that a message is for. `None`: no dialect knows, or it is the sender.
+    pub(super) fn find(&self, topic: &TopicName, from: Option<ClientKey>) -> Option<Device> {
+        let known = self.dialects.iter().filter_map(|dialect| dialect.addressee(topic));
+        let known: Vec<Addressee> = known.collect();
+        if known.is_empty() {
+            return None;
+        }
+        let named = self.named.read().unwrap_or_else(PoisonError::into_inner);
+        let names = known.iter().flat_map(|addressee| &addressee.names);
+        let mut last: Option<&Present> = None;
+        for holders in names.filter_map(|name| named.get(name.as_str())) {
+            if from.is_some_and(|from| holders.contains_key(&from.serial)) {
+                return None;
+            }
+            let newest = holders.values().next_back();
+            last = last.into_iter().chain(newest).max_by_key(|client| client.key.serial);
+        }
+        let pushed = known.iter().any(|addressee| addressee.pushed);
+        Some(
+            last.map_or(Device::Offline, |client| Device::Connected {
+                client: client.clone(),
+                pushed,
+            }),
+        )
+    }
+}
