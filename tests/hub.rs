@@ -3,6 +3,11 @@
 
 #[path = "hub/connecting.rs"]
 mod connecting;
+#[path = "hub/devices.rs"]
+mod devices;
+#[path = "support/echo_topic.rs"]
+#[allow(unreachable_pub, reason = "other test binaries see it from outside")]
+mod echo_topic;
 #[path = "hub/forwarding.rs"]
 mod forwarding;
 #[path = "hub/in_process.rs"]

@@ -576,7 +576,7 @@ mod tests {
         model: &Model,
         topic: &str,
         publisher: Option<u8>,
-        spares: bool,
+        not_itself: bool,
         accepting: u8,
     ) -> Result<(), TestCaseError> {
         let accepts = |client: u8| accepting >> client & 1 == 1;
@@ -587,7 +587,7 @@ mod tests {
             if !filter.matches(topic) {
                 continue;
             }
-            if publisher == Some(*client) && (options.no_local || spares) {
+            if publisher == Some(*client) && (options.no_local || not_itself) {
                 spared = true;
                 continue;
             }
@@ -606,7 +606,7 @@ mod tests {
         let routed = table.route_with(
             topic,
             publisher,
-            || spares,
+            || not_itself,
             &mut out,
             |client| {
                 accepted += usize::from(accepts(client));
@@ -616,9 +616,9 @@ mod tests {
         let delivered = own.len() + groups.len();
         prop_assert_eq!(routed, Routed { matched, delivered, spared });
         prop_assert_eq!((out.len(), accepted), (delivered, delivered));
-        let shared = out.split_off(own.len());
+        let to_groups = out.split_off(own.len());
         prop_assert_eq!(out.iter().map(|d| (d.client, d.qos)).collect::<BTreeMap<_, _>>(), own);
-        for delivery in shared {
+        for delivery in to_groups {
             let of = |members: &Vec<u8>| members.contains(&delivery.client);
             prop_assert!(accepts(delivery.client) && groups.values().any(of));
         }
@@ -646,8 +646,8 @@ mod tests {
                         table.remove_client(client);
                         model.retain(|(c, ..)| *c != client);
                     }
-                    Action::Route(topic, publisher, spares, accepting) => {
-                        compare(&table, &model, &topic, publisher, spares, accepting)?;
+                    Action::Route(topic, publisher, not_itself, accepting) => {
+                        compare(&table, &model, &topic, publisher, not_itself, accepting)?;
                     }
                 }
                 prop_assert_eq!(table.len(), model.len());

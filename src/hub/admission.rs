@@ -99,7 +99,7 @@ impl Worker {
         *client.will.borrow_mut() = will;
         let client = Rc::new(client);
         self.clients.borrow_mut().insert(key.serial, Rc::clone(&client));
-        self.shared.devices.arrive(&client.names, present);
+        self.shared.devices.arrive(&client.names, &present);
         self.shared.presence.arrive(key.serial, info);
         Ok(client)
     }

@@ -56,29 +56,29 @@ pub(super) enum Device {
 pub(super) struct Devices {
     dialects: Vec<Arc<dyn Dialect>>,
     /// Those who have a name, by the serial number of their key: the greatest connected last.
-    named: RwLock<HashMap<Arc<str>, BTreeMap<u64, Present>>>,
+    table: RwLock<HashMap<Arc<str>, BTreeMap<u64, Present>>>,
 }
 
 impl Devices {
     pub(super) fn new(dialects: Vec<Arc<dyn Dialect>>) -> Self {
-        Self { dialects, named: RwLock::default() }
+        Self { dialects, table: RwLock::default() }
     }
 
-    pub(super) fn arrive(&self, names: &[Arc<str>], client: Present) {
-        let mut named = self.named.write().unwrap_or_else(PoisonError::into_inner);
+    pub(super) fn arrive(&self, names: &[Arc<str>], client: &Present) {
+        let mut table = self.table.write().unwrap_or_else(PoisonError::into_inner);
         for name in names {
-            let holders = named.entry(Arc::clone(name)).or_default();
+            let holders = table.entry(Arc::clone(name)).or_default();
             holders.insert(client.key.serial, client.clone());
         }
     }
 
     pub(super) fn leave(&self, names: &[Arc<str>], key: ClientKey) {
-        let mut named = self.named.write().unwrap_or_else(PoisonError::into_inner);
+        let mut table = self.table.write().unwrap_or_else(PoisonError::into_inner);
         for name in names {
-            let Some(holders) = named.get_mut(name) else { continue };
+            let Some(holders) = table.get_mut(name) else { continue };
             holders.remove(&key.serial);
             if holders.is_empty() {
-                named.remove(name);
+                table.remove(name);
             }
         }
     }
@@ -86,8 +86,9 @@ impl Devices {
     /// Whether the answer to a request on this topic goes to the topic itself, so that a client
     /// which answers whatever it hears would answer itself for ever.
     pub(super) fn echoes(&self, topic: &TopicName) -> bool {
-        let same_topic = self.dialects.iter().filter(|dialect| dialect.answers_on_request_topic());
-        same_topic.filter_map(|dialect| dialect.addressee(topic)).next().is_some()
+        let mut same_topic =
+            self.dialects.iter().filter(|dialect| dialect.answers_on_request_topic());
+        same_topic.any(|dialect| dialect.addressee(topic).is_some())
     }
 
     /// The device that a message is for. `None`: no dialect knows, or it is the sender.
@@ -97,10 +98,10 @@ impl Devices {
         if known.is_empty() {
             return None;
         }
-        let named = self.named.read().unwrap_or_else(PoisonError::into_inner);
+        let table = self.table.read().unwrap_or_else(PoisonError::into_inner);
         let names = known.iter().flat_map(|addressee| &addressee.names);
         let mut last: Option<&Present> = None;
-        for holders in names.filter_map(|name| named.get(name.as_str())) {
+        for holders in names.filter_map(|name| table.get(name.as_str())) {
             if from.is_some_and(|from| holders.contains_key(&from.serial)) {
                 return None;
             }
@@ -114,5 +115,56 @@ impl Devices {
                 pushed,
             }),
         )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::hub::Protocol;
+
+    fn named(client_id: &str, username: Option<&str>, identity: &Identity) -> Vec<String> {
+        let credentials = Credentials {
+            client_id: client_id.into(),
+            username: username.map(str::to_owned),
+            password: None,
+            peer: None,
+            protocol: Protocol::V311,
+        };
+        names(&credentials, identity).iter().map(ToString::to_string).collect()
+    }
+
+    #[test]
+    fn a_client_has_the_names_that_vendors_give_it() {
+        let nobody = Identity::new("");
+        let aliyun = named("p.d|securemode=3,ext=1|", Some("d&p"), &nobody);
+        assert_eq!(aliyun, ["p.d|securemode=3,ext=1|", "p.d", "d&p"]);
+        let tencent = named("pd", Some("pd;12010126;abcde;1700003600"), &nobody);
+        assert_eq!(tencent, ["pd", "pd;12010126;abcde;1700003600", "pd"]);
+        let gateway = Identity::new("gateway").device("p/1").device("p/2");
+        assert_eq!(named("g", None, &gateway), ["g", "p/1", "p/2"]);
+    }
+
+    #[test]
+    fn what_is_empty_or_too_long_is_no_name() {
+        let long = "x".repeat(LONGEST_NAME + 1);
+        let identity = Identity::new("").device(long.as_str()).device("");
+        assert_eq!(named("|", Some(";"), &identity), ["|", ";"]);
+        assert_eq!(named(&format!("{long}|"), Some(""), &identity), Vec::<String>::new());
+    }
+
+    #[test]
+    fn nothing_is_left_of_those_who_have_gone() {
+        let devices = Devices::new(Vec::new());
+        let names: [Arc<str>; 3] = ["a".into(), "b".into(), "a".into()];
+        let key = |serial| ClientKey { worker: 0, serial, in_process: false };
+        for key in [key(1), key(2)] {
+            let identity = Identity::new("");
+            devices.arrive(&names, &Present { key, client_id: "a".into(), identity });
+        }
+        devices.leave(&names, key(1));
+        assert_eq!(devices.table.read().unwrap().len(), 2);
+        devices.leave(&names, key(2));
+        assert!(devices.table.read().unwrap().is_empty());
     }
 }

@@ -45,7 +45,10 @@ async fn a_message_arrives_with_its_properties_and_without_dup() {
             .text(property::CONTENT_TYPE, "text/plain")
             .number(property::MESSAGE_EXPIRY, 7);
         let dup = a.publish(0x3A, "t/1", b"hello", &properties).await;
-        assert_eq!(a.read().await, Some(Packet::PubAck { id: dup, reason: 0 }));
+        assert_eq!(
+            a.read().await,
+            Some(Packet::PubAck { id: dup, reason: 0, properties: Properties::none() })
+        );
         let message = b.message().await;
         assert_eq!((message.topic.as_str(), &message.payload[..]), ("t/1", &b"hello"[..]));
         assert_eq!((message.qos, message.dup, message.retain), (1, false, false));
@@ -186,7 +189,10 @@ async fn a_full_queue_on_another_worker_is_answered_with_503() {
     let (_hub, _slow, mut sender) = full_subscriber(2).await;
     assert_eq!(sender.subscribe("clients/sender/responses", QOS_1).await, 1);
     let sent = sender.publish(0x32, "t", b"too many", &request("clients/sender/responses")).await;
-    assert_eq!(sender.read().await, Some(Packet::PubAck { id: sent, reason: 0 }));
+    assert_eq!(
+        sender.read().await,
+        Some(Packet::PubAck { id: sent, reason: 0, properties: Properties::none() })
+    );
     assert_unavailable(&sender.message().await);
 }
 

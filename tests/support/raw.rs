@@ -20,6 +20,7 @@ pub(crate) mod property {
     pub(crate) const SESSION_EXPIRY: u8 = 0x11;
     pub(crate) const ASSIGNED_CLIENT_ID: u8 = 0x12;
     pub(crate) const AUTH_METHOD: u8 = 0x15;
+    pub(crate) const REQUEST_PROBLEM_INFORMATION: u8 = 0x17;
     pub(crate) const REQUEST_RESPONSE_INFORMATION: u8 = 0x19;
     pub(crate) const RESPONSE_INFORMATION: u8 = 0x1A;
     pub(crate) const RECEIVE_MAXIMUM: u8 = 0x21;
@@ -186,7 +187,7 @@ impl Reader<'_> {
 pub(crate) enum Packet {
     ConnAck { session_present: bool, reason: u8, properties: Properties },
     Publish(Publish),
-    PubAck { id: u16, reason: u8 },
+    PubAck { id: u16, reason: u8, properties: Properties },
     SubAck { reasons: Vec<u8> },
     UnsubAck { reasons: Vec<u8> },
     PingResp,
@@ -377,9 +378,19 @@ impl Raw {
 
     /// Publishes at QoS 1 and returns the reason code of PUBACK.
     pub(crate) async fn ask(&mut self, topic: &str, payload: &[u8], properties: &Properties) -> u8 {
+        self.ask_why(topic, payload, properties).await.0
+    }
+
+    /// Publishes at QoS 1 and returns the reason code of PUBACK, and its properties.
+    pub(crate) async fn ask_why(
+        &mut self,
+        topic: &str,
+        payload: &[u8],
+        properties: &Properties,
+    ) -> (u8, Properties) {
         let sent = self.publish(0x32, topic, payload, properties).await;
         match self.read().await {
-            Some(Packet::PubAck { id, reason }) if id == sent => reason,
+            Some(Packet::PubAck { id, reason, properties }) if id == sent => (reason, properties),
             other => panic!("no PUBACK but {other:?}"),
         }
     }
@@ -451,7 +462,10 @@ impl Raw {
             }
             4 => {
                 let id = reader.two();
-                Packet::PubAck { id, reason: reader.0.first().copied().unwrap_or(0) }
+                let reason = if reader.0.is_empty() { 0 } else { reader.byte() };
+                let none = reader.0.is_empty();
+                let properties = if none { Properties::none() } else { reader.properties() };
+                Packet::PubAck { id, reason, properties }
             }
             kind @ (9 | 11) => {
                 reader.two();
