@@ -35,7 +35,8 @@ pub struct Routed {
     /// How many of them were accepted. Zero, with `matched` above zero, means that nobody could
     /// take the message.
     pub delivered: usize,
-    /// Whether the publisher is subscribed itself, and was spared its own copy.
+    /// Whether the publisher is subscribed itself, not only in a share group, and was spared its own
+    /// copy.
     pub spared: bool,
 }
 
@@ -180,13 +181,14 @@ impl<C: Copy + Eq + Hash, Q: Copy + Ord> Subscriptions<C, Q> {
             overlap.add(&entry.own, &from, start, out);
             groups.extend(entry.groups.values());
         });
+        let spared = from.spared.get();
         let mut matched = out.len() - start;
         out.extract_if(start.., |delivery| !accepts(delivery.client)).for_each(drop);
         for group in groups {
             matched += usize::from(group.members.wants(&from).next().is_some());
             out.extend(group.next(&from, &mut accepts));
         }
-        Routed { matched, delivered: out.len() - start, spared: from.spared.get() }
+        Routed { matched, delivered: out.len() - start, spared }
     }
 
     /// Takes a client out of the table of clients, but not yet out of the index.
@@ -588,7 +590,7 @@ mod tests {
                 continue;
             }
             if publisher == Some(*client) && (options.no_local || not_itself) {
-                spared = true;
+                spared |= filter.share_name().is_none();
                 continue;
             }
             if filter.share_name().is_some() {
