@@ -159,8 +159,8 @@ impl<C: Copy + Eq + Hash, Q: Copy + Ord> Subscriptions<C, Q> {
     /// Groups differ by share name and by filter. A client in a group may get a copy of its own as
     /// well.
     ///
-    /// Subscriptions with `no_local` do not match what their client published, and with `spares` no
-    /// subscription does. `spares` is asked only when the publisher would get its own message, so
+    /// Subscriptions with `no_local` do not match what their client published, and with `not_itself` no
+    /// subscription does. `not_itself` is asked only when the publisher would get its own message, so
     /// that it costs other messages nothing.
     ///
     /// Each `true` from `accepts` becomes exactly one delivery, so that it may reserve a place in
@@ -169,11 +169,11 @@ impl<C: Copy + Eq + Hash, Q: Copy + Ord> Subscriptions<C, Q> {
         &self,
         topic: &str,
         publisher: Option<C>,
-        spares: impl Fn() -> bool,
+        not_itself: impl Fn() -> bool,
         out: &mut Vec<Recipient<C, Q>>,
         mut accepts: impl FnMut(C) -> bool,
     ) -> Routed {
-        let from = Publisher { client: publisher, spares, spared: Cell::new(false) };
+        let from = Publisher { client: publisher, not_itself, spared: Cell::new(false) };
         let start = out.len();
         let mut groups = Vec::new();
         let mut overlap = Overlap::default();
@@ -299,7 +299,7 @@ impl<C, Q> Default for Members<C, Q> {
 struct Publisher<C, S> {
     client: Option<C>,
     /// Whether it is spared its own copy whatever it subscribed with.
-    spares: S,
+    not_itself: S,
     spared: Cell<bool>,
 }
 
@@ -311,7 +311,7 @@ impl<C: Copy + Eq, S: Fn() -> bool> Publisher<C, S> {
     ) -> Option<Recipient<C, Q>> {
         let itself = self.client == Some(client);
         // [MQTT-3.8.3-3]
-        if itself && (options.no_local || (self.spares)()) {
+        if itself && (options.no_local || (self.not_itself)()) {
             self.spared.set(true);
             return None;
         }

@@ -71,9 +71,9 @@ impl Worker {
         let private = access::is_private(topic.as_str());
         let table = if private { &self.private } else { &self.routes };
         let has_room = |key| self.has_room(key);
-        let spares = || devices.echoes(topic);
+        let not_itself = || devices.echoes(topic);
         let name = topic.as_str();
-        let mut routed = table.borrow().route_with(name, from, spares, deliveries, has_room);
+        let mut routed = table.borrow().route_with(name, from, not_itself, deliveries, has_room);
         // A sender that is subscribed itself is one who asks where answers come on the topic of the
         // request; others who are subscribed may be more of these.
         if private || (routed.matched > 0 && !routed.spared) {
