@@ -328,3 +328,13 @@ impl Malformed {
 fn expiry(left: Duration) -> u32 {
     u32::try_from(left.as_millis().div_ceil(1000).max(1)).unwrap_or(u32::MAX)
 }
+
+/// How long a caller waits of whom only the Message Expiry Interval is known: never longer than by
+/// default.
+fn left(request: &Message, default: Duration) -> Duration {
+    let expiry = request.properties.message_expiry.map(|s| Duration::from_secs(s.into()));
+    expiry.map_or(default, |expiry| expiry.min(default))
+}
+
+/// Why a retained request is refused.
+const RETAINED: &str = "a retained message is not a request: it would be executed again and again";

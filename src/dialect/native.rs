@@ -5,7 +5,8 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use super::{
-    Dialect, IdFormat, IncomingRequest, Malformed, OutgoingRequest, ReplyTo, Subscription, expiry,
+    Dialect, IdFormat, IncomingRequest, Malformed, OutgoingRequest, RETAINED, ReplyTo,
+    Subscription, expiry,
 };
 use crate::core::packet::{Message, Properties, Text, UserProperties};
 use crate::core::topic::{TopicFilter, TopicName};
@@ -128,8 +129,7 @@ impl Dialect for Native {
         let reply_to =
             ReplyTo::new(response_topic.clone(), properties.correlation_data.clone(), qos);
         if retain {
-            let what = "a retained message is not a request: it would be executed again and again";
-            return Err(Malformed::new(what).reply_to(reply_to));
+            return Err(Malformed::new(RETAINED).reply_to(reply_to));
         }
         let Ok(left) = left(&mut properties.user, properties.message_expiry) else {
             return Err(Malformed::new("timeout-ms is not a number").reply_to(reply_to));

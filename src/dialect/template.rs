@@ -75,8 +75,8 @@ use bytes::Bytes;
 use self::lines::{ID, STATUS};
 pub use self::lines::{LineError, Lines};
 use super::{
-    Addressee, Carries, Dialect, IdFormat, IncomingRequest, Malformed, OutgoingRequest, ReplyTo,
-    Subscription, expiry,
+    Addressee, Carries, Dialect, IdFormat, IncomingRequest, Malformed, OutgoingRequest, RETAINED,
+    ReplyTo, Subscription, expiry, left,
 };
 use crate::core::packet::{Message, Qos, Text};
 use crate::core::template::{Captures, TopicTemplate};
@@ -208,12 +208,34 @@ impl Template {
         Self { client_names: names, ..self }
     }
 
+    /// What an answer on this topic is found by, had it this id instead of its topic's.
+    #[cfg(feature = "json")]
+    pub(super) fn answer_key(&self, topic: &TopicName, id: &str) -> Option<Bytes> {
+        let parts = Parsed::new(&self.response, topic)?;
+        self.key(|name| if name == ID { Some(id) } else { parts.get(name) })
+    }
+
+    /// The addresses of `onto` that have the values of those of this scheme which `filter` matches.
+    #[cfg(feature = "json")]
+    pub(super) fn project(&self, filter: &TopicFilter, onto: &Self) -> Option<TopicFilter> {
+        self.address.project(filter, &onto.address)
+    }
+
+    /// Whether this is an address of the scheme.
+    ///
+    /// # Errors
+    /// What a caller is told when it is not.
+    #[cfg(feature = "json")]
+    pub(super) fn check(&self, address: &TopicName) -> Result<(), InvalidRequest> {
+        self.parts_of(address).map(drop)
+    }
+
     /// What a caller is told whose address is not one of this scheme.
     fn wrong_address(&self) -> InvalidRequest {
         self.invalid(format!("the topic is not like {}", self.address))
     }
 
-    fn invalid(&self, what: impl Into<Text>) -> InvalidRequest {
+    pub(super) fn invalid(&self, what: impl Into<Text>) -> InvalidRequest {
         InvalidRequest::Dialect { dialect: self.name, what: what.into() }
     }
 
@@ -354,15 +376,13 @@ impl Dialect for Template {
         let qos = self.answers_at.unwrap_or(message.qos);
         let reply_to = ReplyTo::new(answer.clone(), id.clone(), qos);
         if message.retain {
-            let what = "a retained message is not a request: it would be executed again and again";
-            return Err(Malformed::new(what).reply_to(reply_to));
+            return Err(Malformed::new(RETAINED).reply_to(reply_to));
         }
         let mut request = Parts::new(address);
         request.qos = message.qos;
         request.correlation_data = id;
         request.response_topic = Some(answer);
-        let expiry = message.properties.message_expiry.map(|s| Duration::from_secs(s.into()));
-        let left = Some(expiry.map_or(self.default_timeout, |e| e.min(self.default_timeout)));
+        let left = Some(left(&message, self.default_timeout));
         let request = Request::from_parts(request, message.payload);
         Ok(IncomingRequest { request, reply_to, left })
     }

@@ -1,8 +1,15 @@
 //! Aliyun IoT Platform: RRPC over system topics, over custom topics, and synchronous services.
 
+#[cfg(feature = "json")]
+mod alink;
+#[cfg(feature = "json")]
+mod thing_service;
+
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
+#[cfg(feature = "json")]
+pub use self::thing_service::{ThingService, thing_service};
 use super::super::IdFormat;
 use super::super::template::{Lines, Template};
 use crate::core::packet::Qos;
@@ -22,8 +29,12 @@ const IDS: IdFormat = IdFormat::Decimal { bits: 63 };
 /// # Panics
 /// Never: the lines are right.
 pub fn system() -> Template {
+    over_system_topics("aliyun-system")
+}
+
+fn over_system_topics(name: &'static str) -> Template {
     aliyun(
-        "aliyun-system",
+        name,
         Lines {
             address: "{product}/{device}",
             request: "/sys/{product}/{device}/rrpc/request/{id}",

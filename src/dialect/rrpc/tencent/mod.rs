@@ -1,7 +1,12 @@
 //! Tencent IoT Hub and IoT Explorer.
 
+#[cfg(feature = "json")]
+mod client_token;
+
 use std::time::Duration;
 
+#[cfg(feature = "json")]
+pub use self::client_token::{ClientToken, client_token};
 use super::super::IdFormat;
 use super::super::template::{Lines, Template};
 use crate::core::packet::Qos;
@@ -10,6 +15,9 @@ use crate::core::packet::Qos;
 /// many the cloud uses is not documented; its samples fit into 16 bits.
 const IDS: IdFormat =
     IdFormat::Short { first: 10_000, last: 65_535, quarantine: Duration::from_mins(1) };
+
+/// As the vendor's RRPC guides have it.
+const TIMEOUT: Duration = Duration::from_secs(4);
 
 /// RRPC of IoT Hub: `{product}/{device}` is asked on `$rrpc/rxd/{product}/{device}/{id}` and answers on
 /// `$rrpc/txd/{product}/{device}/{id}`, at QoS 0.
@@ -51,7 +59,7 @@ pub fn explorer() -> Template {
 fn tencent(name: &'static str, lines: Lines<'_>) -> Template {
     Template::of(name, lines)
         .ids(IDS)
-        .default_timeout(Duration::from_secs(4))
+        .default_timeout(TIMEOUT)
         .answers_at(Qos::AtMostOnce)
         .client_names(|product, device| vec![format!("{product}{device}")])
 }

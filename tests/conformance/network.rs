@@ -1,0 +1,103 @@
+//! Rows against a requester and a responder, while somebody else plays the other side.
+
+use std::convert::Infallible;
+use std::sync::{Arc, Mutex};
+
+use tower::service_fn;
+use tower_mqtt::core::topic::{TopicFilter, TopicName};
+use tower_mqtt::dialect::Message;
+use tower_mqtt::link::memory::{Fate, Network};
+use tower_mqtt::{Request, RequestError, Requester, Responder, Response};
+
+use crate::codec::{assert_asked, assert_said, question};
+use crate::spoken::Spoken;
+use crate::support::{filter, publish, settle, start};
+use crate::table::{Asks, Gets, Serves, Without};
+
+/// Everything that is published from now on, in order.
+fn watch(network: &Network) -> Arc<Mutex<Vec<Message>>> {
+    let seen = Arc::new(Mutex::new(Vec::new()));
+    let messages = Arc::clone(&seen);
+    network.on_message(move |message| {
+        messages.lock().unwrap().push(message.clone());
+        Fate::Deliver
+    });
+    seen
+}
+
+/// Somebody who subscribes and says nothing.
+async fn silent(network: &Network, topic: TopicName) -> Responder {
+    let never = service_fn(|_| std::future::pending::<Result<Response, Infallible>>());
+    let responder = Responder::builder(network.link("silent"));
+    responder.serve_service([TopicFilter::from(topic)], never).await.unwrap()
+}
+
+pub(crate) async fn asks(spoken: &Spoken, row: &Asks) {
+    let shows = &row.shows;
+    let network = Network::new();
+    let seen = watch(&network);
+    let builder = (spoken.asking)(Requester::builder(network.link("asker")));
+    let requester = builder.build().await.unwrap();
+    let device = match &row.sends {
+        Some(sends) => Some(silent(&network, sends.message().topic).await),
+        None => None,
+    };
+    let call = start(&requester, question(&row.ask)).await;
+    if let Some(refused) = &row.refused {
+        let error = call.await.unwrap().unwrap_err();
+        assert!(
+            matches!(&error, RequestError::InvalidRequest(why) if why.to_string() == *refused),
+            "{shows}: {error}"
+        );
+        assert!(seen.lock().unwrap().is_empty(), "{shows}");
+        return;
+    }
+    let sends = row.sends.as_ref().unwrap().message();
+    assert_eq!(*seen.lock().unwrap(), [sends], "{shows}");
+    if let Some(answer) = &row.answer {
+        publish(&network, answer.message()).await;
+    }
+    let outcome = call.await.unwrap();
+    match &row.gets {
+        Some(Gets::Said(said)) => assert_said(&outcome.unwrap(), said, shows),
+        gets => {
+            assert_eq!(outcome.unwrap_err(), RequestError::Timeout, "{shows}");
+            let unread = matches!(gets, Some(Gets::Without(Without::Malformed)));
+            assert_eq!(requester.stats().malformed, u64::from(unread), "{shows}");
+        }
+    }
+    drop(device);
+}
+
+pub(crate) async fn serves(spoken: &Spoken, route: &str, row: &Serves) {
+    let shows = &row.shows;
+    let network = Network::new();
+    let asked: Arc<Mutex<Vec<Request>>> = Arc::default();
+    let response = row.returns.as_ref().map(|said| said.response()).unwrap_or_default();
+    let handler = {
+        let asked = Arc::clone(&asked);
+        service_fn(move |request| {
+            asked.lock().unwrap().push(request);
+            let response = response.clone();
+            async { Ok::<_, Infallible>(response) }
+        })
+    };
+    let builder = (spoken.answering)(Responder::builder(network.link("device")));
+    let responder = builder.serve_service([filter(route)], handler).await.unwrap();
+    let seen = watch(&network);
+    let request = row.receives.message();
+    publish(&network, request.clone()).await;
+    settle().await;
+
+    let asked = asked.lock().unwrap();
+    assert_eq!(asked.len(), usize::from(row.handler.is_some()), "{shows}");
+    for (request, expected) in asked.iter().zip(&row.handler) {
+        assert_asked(request, expected, shows);
+    }
+    let answers = row.answers.as_ref().map(|wire| wire.message());
+    assert_eq!(seen.lock().unwrap()[1..], *answers.as_slice(), "{shows}");
+    let subscriptions = spoken.dialect.request_subscriptions(&filter(route));
+    let came = subscriptions.iter().any(|s| s.filter.matches(&request.topic));
+    let malformed = row.malformed.is_some() && came;
+    assert_eq!(responder.stats().malformed, u64::from(malformed), "{shows}");
+}
