@@ -4,7 +4,6 @@ use std::convert::Infallible;
 use std::sync::{Arc, Mutex};
 
 use tower::service_fn;
-use tower_mqtt::core::topic::{TopicFilter, TopicName};
 use tower_mqtt::dialect::Message;
 use tower_mqtt::link::memory::{Fate, Network};
 use tower_mqtt::{Request, RequestError, Requester, Responder, Response};
@@ -25,11 +24,12 @@ fn watch(network: &Network) -> Arc<Mutex<Vec<Message>>> {
     seen
 }
 
-/// Somebody who subscribes and says nothing.
-async fn silent(network: &Network, topic: TopicName) -> Responder {
+/// Somebody who hears everything and says nothing: the network shows only what somebody hears.
+async fn silent(network: &Network) -> Responder {
     let never = service_fn(|_| std::future::pending::<Result<Response, Infallible>>());
-    let responder = Responder::builder(network.link("silent"));
-    responder.serve_service([TopicFilter::from(topic)], never).await.unwrap()
+    let everything = ["#", "$rrpc/#", "$iotrrpc/#", "$iothub/#", "$oc/#"].map(filter);
+    let responder = Responder::builder(network.link("silent")).allow_response_topic(|_, _| false);
+    responder.serve_service(everything, never).await.unwrap()
 }
 
 pub(crate) async fn asks(spoken: &Spoken, row: &Asks) {
@@ -38,10 +38,7 @@ pub(crate) async fn asks(spoken: &Spoken, row: &Asks) {
     let seen = watch(&network);
     let builder = (spoken.asking)(Requester::builder(network.link("asker")));
     let requester = builder.build().await.unwrap();
-    let device = match &row.sends {
-        Some(sends) => Some(silent(&network, sends.message().topic).await),
-        None => None,
-    };
+    let device = silent(&network).await;
     let call = start(&requester, question(&row.ask)).await;
     if let Some(refused) = &row.refused {
         let error = call.await.unwrap().unwrap_err();
@@ -85,6 +82,7 @@ pub(crate) async fn serves(spoken: &Spoken, route: &str, row: &Serves) {
     let builder = (spoken.answering)(Responder::builder(network.link("device")));
     let responder = builder.serve_service([filter(route)], handler).await.unwrap();
     let seen = watch(&network);
+    let server = silent(&network).await;
     let request = row.receives.message();
     publish(&network, request.clone()).await;
     settle().await;
@@ -100,4 +98,5 @@ pub(crate) async fn serves(spoken: &Spoken, route: &str, row: &Serves) {
     let came = subscriptions.iter().any(|s| s.filter.matches(&request.topic));
     let malformed = row.malformed.is_some() && came;
     assert_eq!(responder.stats().malformed, u64::from(malformed), "{shows}");
+    drop(server);
 }

@@ -277,3 +277,55 @@ impl Dialect for ThingService {
         Some(if self.pushed { addressee.pushed() } else { addressee })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn topic(text: &str) -> TopicName {
+        TopicName::new(text).unwrap()
+    }
+
+    #[test]
+    fn a_hub_pushes_unless_told_otherwise() {
+        let wire = topic("/ext/rrpc/1/sys/pk/dn/thing/service/get");
+        let addressee = thing_service().addressee(&wire).unwrap();
+        assert!(addressee.pushed && addressee.names.contains(&"dn&pk".to_owned()));
+        assert!(!thing_service().not_pushed().addressee(&wire).unwrap().pushed);
+
+        let system = thing_service().over_system_topics();
+        let addressee = system.addressee(&topic("/sys/pk/dn/rrpc/request/1")).unwrap();
+        assert!(!addressee.pushed && addressee.names.contains(&"dn&pk".to_owned()));
+        assert_eq!(system.addressee(&wire), None);
+    }
+
+    #[test]
+    fn the_device_is_what_the_address_begins_with() {
+        for dialect in [thing_service(), thing_service().over_system_topics()] {
+            assert_eq!(dialect.device(&topic("pk/dn/get")), "pk/dn");
+        }
+    }
+
+    #[test]
+    fn options_may_come_in_any_order() {
+        for dialect in [
+            thing_service().ids(IdFormat::UlidText).over_system_topics(),
+            thing_service().over_system_topics().ids(IdFormat::UlidText),
+        ] {
+            assert_eq!(dialect.id_format(), IdFormat::UlidText);
+        }
+        assert_eq!(thing_service().id_format(), IdFormat::Decimal { bits: 63 });
+        assert_eq!(thing_service().timeouts(), Duration::from_secs(1)..=Duration::from_secs(8));
+    }
+
+    #[test]
+    fn an_answer_needs_an_id() {
+        let reply_to = |id: Option<&'static [u8]>| {
+            ReplyTo::new(topic("a"), id.map(Bytes::from_static), crate::Qos::AtMostOnce)
+        };
+        for id in [None, Some(&b"not JSON"[..]), Some(b"\xff")] {
+            let sent = thing_service().encode_response(&reply_to(id), Response::new(""), None);
+            assert_eq!(sent, Err(Malformed::new("there is no id to answer with")));
+        }
+    }
+}

@@ -256,3 +256,46 @@ impl Dialect for ClientToken {
         true
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn topic(text: &str) -> TopicName {
+        TopicName::new(text).unwrap()
+    }
+
+    fn answer(on: &str) -> Message {
+        Message::new(topic(on), r#"{"method":"rrpc_sync_reply","clientToken":"7","payload":""}"#)
+    }
+
+    #[test]
+    fn a_requester_may_expect_answers_on_a_topic_of_their_own() {
+        let dialect = client_token().replies_on(TopicFilter::new("up/+").unwrap());
+        let peers = TopicFilter::everything();
+        let subscription = dialect.response_subscription(&topic("unused"), &peers).unwrap();
+        assert_eq!((subscription.filter.as_str(), subscription.no_local), ("up/+", false));
+
+        let asked = Request::new("down/1", "{}").unwrap();
+        let key = dialect.request_key(&asked, &Bytes::from_static(b"7")).unwrap();
+        assert_eq!(dialect.response_key(&answer("up/1"), &topic("unused")), Some(key));
+        assert_eq!(dialect.response_key(&answer("down/1"), &topic("unused")), None);
+    }
+
+    #[test]
+    fn a_responder_may_answer_on_a_topic_of_its_own() {
+        let dialect = client_token().answers_on(topic("up/1"));
+        let request = Message::new(topic("down/1"), r#"{"clientToken":"7"}"#);
+        let incoming = dialect.decode_request(request).unwrap();
+        let sent = dialect.encode_response(&incoming.reply_to, Response::new(""), None).unwrap();
+        assert_eq!((sent.topic, sent.payload), (answer("up/1").topic, answer("up/1").payload));
+        assert!(client_token().answers_on_request_topic() && !dialect.answers_on_request_topic());
+    }
+
+    #[test]
+    fn an_answer_needs_a_token() {
+        let reply_to = ReplyTo::new(topic("a"), None, Qos::AtMostOnce);
+        let sent = client_token().encode_response(&reply_to, Response::new(""), None);
+        assert_eq!(sent, Err(Malformed::new("there is no token to answer with")));
+    }
+}
