@@ -4,7 +4,7 @@ use tower_mqtt::dialect::{Dialect, OutgoingRequest, Subscription};
 use tower_mqtt::{Request, Response};
 
 use crate::support::{filter, topic};
-use crate::table::{Asked, Asks, Gets, Listens, Said, Serves, Subscribes, Without};
+use crate::table::{Asked, Asks, Gets, Listens, Said, Serves, Subscribes, Wire, Without};
 
 /// Where the answers to the client `asker` go.
 const ANSWERS: &str = "clients/asker/responses";
@@ -41,7 +41,7 @@ pub(crate) fn asks(dialect: &dyn Dialect, row: &Asks) {
     }
     let sends = row.sends.as_ref().expect("a row with `sends` or `refused`");
     assert_eq!(sent.unwrap(), sends.message(), "{shows}");
-    let Some(answer) = row.answer.as_ref().map(|wire| wire.message()) else { return };
+    let Some(answer) = row.answer.as_ref().map(Wire::message) else { return };
     let found = dialect.response_key(&answer, &answers);
     let gets = row.gets.as_ref().expect("an answer is got somehow");
     let paired = !matches!(gets, Gets::Without(Without::Nothing));
@@ -72,18 +72,18 @@ pub(crate) fn serves(dialect: &dyn Dialect, row: &Serves) {
         return;
     }
     let sent = dialect.encode_response(&incoming.reply_to, response, incoming.left);
-    let answers = row.answers.as_ref().map(|wire| wire.message());
+    let answers = row.answers.as_ref().map(Wire::message);
     assert_eq!(sent.ok(), answers, "{shows}");
 }
 
 pub(crate) fn subscribes(dialect: &dyn Dialect, row: &Subscribes) {
     let subscriptions = dialect.request_subscriptions(&filter(&row.route));
-    assert_subscriptions(&subscriptions, &row.subscribes, row.no_local, &row.shows);
+    assert_subscriptions(&subscriptions, &row.filters, row.no_local, &row.shows);
 }
 
 pub(crate) fn listens(dialect: &dyn Dialect, row: &Listens) {
     let subscription = dialect.response_subscription(&topic(ANSWERS), &filter(&row.peers));
-    let expected: Vec<String> = row.subscribes.iter().cloned().collect();
+    let expected: Vec<String> = row.filter.iter().cloned().collect();
     let subscriptions: Vec<_> = subscription.into_iter().collect();
     assert_subscriptions(&subscriptions, &expected, row.no_local, &row.shows);
 }

@@ -11,7 +11,7 @@ use tower_mqtt::{Request, RequestError, Requester, Responder, Response};
 use crate::codec::{assert_asked, assert_said, question};
 use crate::spoken::Spoken;
 use crate::support::{filter, publish, settle, start};
-use crate::table::{Asks, Gets, Serves, Without};
+use crate::table::{Asks, Gets, Said, Serves, Wire, Without};
 
 /// Everything that is published from now on, in order.
 fn watch(network: &Network) -> Arc<Mutex<Vec<Message>>> {
@@ -70,7 +70,7 @@ pub(crate) async fn serves(spoken: &Spoken, route: &str, row: &Serves) {
     let shows = &row.shows;
     let network = Network::new();
     let asked: Arc<Mutex<Vec<Request>>> = Arc::default();
-    let response = row.returns.as_ref().map(|said| said.response()).unwrap_or_default();
+    let response = row.returns.as_ref().map(Said::response).unwrap_or_default();
     let handler = {
         let asked = Arc::clone(&asked);
         service_fn(move |request| {
@@ -92,7 +92,7 @@ pub(crate) async fn serves(spoken: &Spoken, route: &str, row: &Serves) {
     for (request, expected) in asked.iter().zip(&row.handler) {
         assert_asked(request, expected, shows);
     }
-    let answers = row.answers.as_ref().map(|wire| wire.message());
+    let answers = row.answers.as_ref().map(Wire::message);
     assert_eq!(seen.lock().unwrap()[1..], *answers.as_slice(), "{shows}");
     let subscriptions = spoken.dialect.request_subscriptions(&filter(route));
     let came = subscriptions.iter().any(|s| s.filter.matches(&request.topic));

@@ -58,7 +58,8 @@ pub(crate) struct Serves {
 pub(crate) struct Subscribes {
     pub(crate) shows: String,
     pub(crate) route: String,
-    pub(crate) subscribes: Vec<String>,
+    #[serde(rename = "subscribes")]
+    pub(crate) filters: Vec<String>,
     pub(crate) no_local: bool,
 }
 
@@ -67,7 +68,8 @@ pub(crate) struct Subscribes {
 pub(crate) struct Listens {
     pub(crate) shows: String,
     pub(crate) peers: String,
-    pub(crate) subscribes: Option<String>,
+    #[serde(rename = "subscribes")]
+    pub(crate) filter: Option<String>,
     pub(crate) no_local: bool,
 }
 

@@ -52,23 +52,17 @@
 //!
 //! | what devices do | seen with | what to do |
 //! |---|---|---|
-//! | answer overlapping calls on the id of the last one | Tencent's SDKs for Python and C, Aliyun's for Node | ask each device one thing at a time. An Alink id is right even then, and [`ThingService`] pairs by it |
+//! | answer overlapping calls on the id of the last one | Tencent's SDKs for Python and C, Aliyun's for Node | ask each device one thing at a time. An Alink id is right even then, and `ThingService` pairs by it |
 //! | answer twice | any, at QoS 1 | nothing: the second answer is dropped and counted as [`duplicate`](crate::requester::RequesterStats::duplicate) |
 //! | keep digits of a longer id | Tencent's SDK for C | nothing: all ids have five digits ([`IdFormat::Short`](super::IdFormat::Short)) |
-//! | answer on the topic of the request | [`aliyun::custom`], [`ThingService`], [`ClientToken`] | nothing: both sides subscribe with No Local and tell a request from an answer. A device of MQTT 3.1.1 on a broker of MQTT 3.1.1 hears itself |
-//! | never subscribe | Aliyun with `ext=1`: [`ThingService`] | let them connect to a hub, which [pushes](super::Addressee::pushed); for other dialects see [`Template::pushed`](super::Template::pushed) |
-//! | take an Alink id only as text | Aliyun's SDK for Python | nothing: [`ThingService`] writes it so |
+//! | answer on the topic of the request | [`aliyun::custom`], `ThingService`, `ClientToken` | nothing: both sides subscribe with No Local and tell a request from an answer. A device that speaks MQTT 3.1.1 cannot do the former, and may hear itself |
+//! | never subscribe | Aliyun with `ext=1`: `ThingService` | let them connect to a hub, which [pushes](super::Addressee::pushed); for other dialects see [`Template::pushed`](super::Template::pushed) |
+//! | take an Alink id only as text | Aliyun's SDK for Python | nothing: `ThingService` writes it so |
 //! | take and give JSON only | Tencent's SDK for Python | ask with JSON, and expect `"ok"` with its quotes |
 //! | write two slashes behind the id | Aliyun's sample for Android | nothing: it is read, and answered byte for byte |
 //!
 //! [`azure_direct_methods`]: super::template::azure_direct_methods
 //! [`huawei_commands`]: super::template::huawei_commands
-#![cfg_attr(
-    feature = "json",
-    doc = "[`ThingService`]: aliyun::ThingService
-[`ClientToken`]: tencent::ClientToken"
-)]
-#![cfg_attr(not(feature = "json"), doc = "[`ThingService`]: #\n[`ClientToken`]: #")]
 
 pub mod aliyun;
 #[cfg(feature = "json")]
