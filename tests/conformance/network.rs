@@ -9,8 +9,8 @@ use tower_mqtt::link::memory::{Fate, Network};
 use tower_mqtt::{Request, RequestError, Requester, Responder, Response};
 
 use crate::codec::{assert_asked, assert_said, question};
-use crate::spoken::Spoken;
-use crate::support::{filter, publish, settle, start};
+use crate::spoken::{Spoken, called};
+use crate::support::{filter, publish, settle, start, topic};
 use crate::table::{Asks, Gets, Said, Serves, Wire, Without};
 
 /// Everything that is published from now on, in order.
@@ -99,4 +99,26 @@ pub(crate) async fn serves(spoken: &Spoken, route: &str, row: &Serves) {
     let malformed = row.malformed.is_some() && came;
     assert_eq!(responder.stats().malformed, u64::from(malformed), "{shows}");
     drop(server);
+}
+
+/// As the vendor's SDK for Node does when its program takes its time.
+#[tokio::test(start_paused = true)]
+async fn overlapping_calls_of_a_service_are_told_apart_on_the_topic_of_the_last_one() {
+    let network = Network::new();
+    let _device = silent(&network).await;
+    let spoken = called("aliyun-service over system topics");
+    let builder = (spoken.asking)(Requester::builder(network.link("asker")));
+    let requester = builder.build().await.unwrap();
+    let ask = |id: &'static str| {
+        let request = Request::new("pk/dn/get", "").unwrap();
+        start(&requester, request.correlation_data(id))
+    };
+    let calls = [ask("1").await, ask("2").await];
+    for id in ["1", "2"] {
+        let answer = format!(r#"{{"id":"{id}","code":200,"data":"for {id}"}}"#);
+        publish(&network, Message::new(topic("/sys/pk/dn/rrpc/response/2"), answer)).await;
+    }
+    for (call, expected) in calls.into_iter().zip([r#""for 1""#, r#""for 2""#]) {
+        assert_eq!(call.await.unwrap().unwrap().payload(), expected);
+    }
 }

@@ -139,11 +139,15 @@ impl ThingService {
         fits.ok_or(Malformed::new("the service does not fit into a topic"))
     }
 
-    fn read(&self, incoming: IncomingRequest) -> Result<IncomingRequest, Malformed> {
-        let (mut parts, payload) = incoming.request.into_parts();
-        let envelope = Envelope::read(&payload);
+    /// What the envelope makes of a request that has the envelope for its payload.
+    fn open(
+        &self,
+        incoming: IncomingRequest,
+        envelope: Option<Envelope<'_>>,
+    ) -> Result<IncomingRequest, Malformed> {
         let envelope = envelope.ok_or(Malformed::new("the payload is not a JSON object"))?;
         let id = envelope.id().map_err(Malformed::new)?;
+        let (mut parts, payload) = incoming.request.into_parts();
         parts.topic = self.address(&parts.topic, &envelope)?;
         let request = Request::from_parts(parts, envelope.params(&payload));
         let id = id.map(|id| Bytes::copy_from_slice(id.get().as_bytes()));
@@ -239,18 +243,20 @@ impl Dialect for ThingService {
     }
 
     fn decode_request(&self, message: Message) -> Result<IncomingRequest, Malformed> {
+        let payload = message.payload.clone();
+        let envelope = Envelope::read(&payload);
         // No answer to an answer: the other side could be a responder as well.
-        if Envelope::read(&message.payload).is_some_and(|envelope| envelope.is_answer()) {
+        if envelope.as_ref().is_some_and(Envelope::is_answer) {
             return Err(Malformed::new("this is an answer"));
         }
-        let (reply_to, read) = match self.topics().decode_request(message) {
-            Ok(incoming) => (Some(incoming.reply_to.clone()), self.read(incoming)),
+        let (reply_to, opened) = match self.topics().decode_request(message) {
+            Ok(incoming) => (Some(incoming.reply_to.clone()), self.open(incoming, envelope)),
             Err(malformed) => {
                 let (what, reply_to) = malformed.into_parts();
                 (reply_to.map(|reply_to| *reply_to), Err(Malformed::new(what)))
             }
         };
-        read.map_err(|malformed| match reply_to {
+        opened.map_err(|malformed| match reply_to {
             Some(reply_to) => malformed.reply_to(with_id(&reply_to, None)),
             None => malformed,
         })
