@@ -351,7 +351,7 @@ impl Dialect for Template {
         let status = match parts.get(STATUS).map(str::parse) {
             None => Status::OK,
             Some(Ok(code @ 100..=599)) => Status::new(code),
-            Some(_) => return Err(Malformed::new("the status is not a number from 100 to 599")),
+            Some(_) => return Err(Malformed::new("the status is not a number from 100 to 65535")),
         };
         Ok(Response::new(message.payload).with_status(status))
     }

@@ -6,14 +6,22 @@ use std::sync::{Arc, PoisonError, RwLock};
 use super::access::{Credentials, Identity};
 use super::shared::ClientKey;
 use crate::core::topic::TopicName;
+use crate::dialect::rrpc::{aliyun, tencent};
 use crate::dialect::{Addressee, Dialect};
 
 /// Bytes of a name. Longer ones are not kept: no vendor has them, and anybody could send them.
 const LONGEST_NAME: usize = 1024;
 
-/// The dialects whose devices a hub knows without being told.
+/// The dialects whose devices a hub knows without being told. Their topics belong to the vendors.
 pub(super) fn known_dialects() -> Vec<Arc<dyn Dialect>> {
-    Vec::new()
+    vec![
+        Arc::new(aliyun::system()),
+        Arc::new(aliyun::custom()),
+        #[cfg(feature = "json")]
+        Arc::new(aliyun::thing_service()),
+        Arc::new(tencent::rrpc()),
+        Arc::new(tencent::explorer()),
+    ]
 }
 
 /// What a client may be called in a topic: its client identifier, whole and before the first `|`
