@@ -17,6 +17,7 @@ mod book;
 mod kitchen;
 mod place;
 mod recipe;
+mod stop;
 
 use std::error::Error;
 use std::process::ExitCode;
@@ -64,7 +65,7 @@ async fn main() -> ExitCode {
 }
 
 async fn run(args: Args) -> Result<(), Box<dyn Error>> {
-    let stop = stop_signal()?;
+    let stop = stop::stop_signal()?;
     let book = Book::read()?;
     let place = match &args.broker {
         Some(broker) => Place::connect(broker).await?,
@@ -101,22 +102,4 @@ async fn cook(link: Link) -> Result<(), Box<dyn Error>> {
         println!("{}", recipe.map_err(|error| format!("{category}/{dish}: {error}"))?);
     }
     Ok(())
-}
-
-/// Listens for Ctrl-C and SIGTERM from now on; resolves with the first.
-fn stop_signal() -> Result<impl Future<Output = ()>, Box<dyn Error>> {
-    #[cfg(unix)]
-    let (mut interrupt, mut terminate) = {
-        use tokio::signal::unix::{SignalKind, signal};
-        (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?)
-    };
-    #[cfg(windows)]
-    let (mut interrupt, mut terminate) =
-        (tokio::signal::windows::ctrl_c()?, tokio::signal::windows::ctrl_shutdown()?);
-    Ok(async move {
-        tokio::select! {
-            _ = interrupt.recv() => {}
-            _ = terminate.recv() => {}
-        }
-    })
 }
