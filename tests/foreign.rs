@@ -7,20 +7,18 @@
 mod broker;
 #[path = "support/mosquitto.rs"]
 mod mosquitto;
+#[path = "support/programs.rs"]
+mod programs;
 
-use std::future::Future;
-use std::path::Path;
-use std::process::{Output, Stdio};
 use std::time::{Duration, Instant};
 
-use tokio::io::{AsyncBufReadExt, BufReader};
-use tokio::process::{Child, ChildStdout, Command};
 use tower::ServiceExt;
 use tower_mqtt::hub::{Change, Hub};
 use tower_mqtt::responder::extract::Path as Capture;
 use tower_mqtt::{Request, RequestError, Requester, Responder, Router, Status};
 
 use self::broker::{Broker, Kind};
+use self::programs::{mosquitto_client, output, python, soon, spawn, spawn_ready};
 
 on_every_broker! {
     mosquitto_rr_is_answered,
@@ -28,53 +26,8 @@ on_every_broker! {
     paho_answers,
 }
 
-async fn soon<T>(future: impl Future<Output = T>) -> T {
-    tokio::time::timeout(Duration::from_mins(1), future).await.expect("it happens soon")
-}
-
 fn request(topic: &str, payload: &'static str) -> Request {
     Request::new(topic, payload).expect("a topic name")
-}
-
-/// A program of the package mosquitto-clients.
-fn mosquitto_client(name: &str, broker: u16) -> Command {
-    let mut command = Command::new(name);
-    command.args(["-h", "127.0.0.1", "-p", &broker.to_string()]);
-    command
-}
-
-/// One of the programs under `tests/foreign`.
-fn python(program: &str, broker: u16) -> Command {
-    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/foreign");
-    let mut command = Command::new("python3");
-    command.arg(directory.join(program)).arg(broker.to_string());
-    command
-}
-
-fn advice(command: &Command) -> String {
-    let program = command.as_std().get_program().to_string_lossy().into_owned();
-    match program.as_str() {
-        "python3" => "this test needs Python 3 and paho-mqtt: install python3, then \
-                      `python3 -m pip install -r tests/foreign/requirements.txt`"
-            .to_owned(),
-        other => format!("this test needs {other}: install the package mosquitto-clients"),
-    }
-}
-
-fn spawn(mut command: Command) -> Child {
-    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
-    command.spawn().unwrap_or_else(|error| panic!("{} ({error})", advice(&command)))
-}
-
-/// What a program prints, when it ends well.
-async fn output(command: Command) -> String {
-    let advice = advice(&command);
-    let Output { status, stdout, stderr } =
-        soon(spawn(command).wait_with_output()).await.expect("it runs");
-    let stderr = String::from_utf8_lossy(&stderr);
-    assert!(!stderr.contains("No module named"), "{advice}\n{stderr}");
-    assert!(status.success(), "{status}\n{stderr}");
-    String::from_utf8(stdout).expect("UTF-8")
 }
 
 async fn greeter(broker: &Broker) -> Responder {
@@ -121,13 +74,7 @@ async fn paho_answers(kind: Kind) {
     let broker = Broker::start(kind).await;
     let mut serve = python("answer.py", broker.address().port());
     serve.arg("shout/#");
-    let advice = advice(&serve);
-    let mut paho = spawn(serve);
-    let ready = first_line(&mut paho).await;
-    if ready.as_deref() != Some("ready") {
-        let output = soon(paho.wait_with_output()).await.expect("it runs");
-        panic!("{advice}\n{}", String::from_utf8_lossy(&output.stderr));
-    }
+    let mut paho = spawn_ready(serve).await;
     let link = broker.responder_link("requester").await;
     let requester = Requester::builder(link).build().await.expect("subscribed");
     let calls: Vec<_> = ["one", "two", "three"]
@@ -157,11 +104,6 @@ async fn paho_answers(kind: Kind) {
     .await;
     assert_eq!(error, Err(RequestError::NoResponder));
     assert!(started.elapsed() < Duration::from_secs(30));
-}
-
-async fn first_line(child: &mut Child) -> Option<String> {
-    let stdout: &mut ChildStdout = child.stdout.as_mut().expect("piped");
-    soon(BufReader::new(stdout).lines().next_line()).await.expect("UTF-8")
 }
 
 #[tokio::test]

@@ -1,0 +1,70 @@
+"""A device as Tencent's SDKs make it: tencent_device.py PORT prints "ready" and serves.
+
+The SDK for Python reads JSON and writes JSON; what is not JSON, is empty or has no length gets no
+answer. It remembers one process id: of calls that overlap, all answers go to the last one. The SDK for
+C carries any bytes; it copies each process id over the one before, and stale digits of a longer one
+stay behind it. Both answer at QoS 0.
+"""
+
+import base64
+import hashlib
+import hmac
+import json
+import time
+
+import vendor
+
+parser = vendor.arguments(__doc__, "KL4J2TEST1", "airConditioner1")
+parser.add_argument("--secret", default="MDEyMzQ1Njc4OWFiY2RlZg==")
+parser.add_argument("--sdk", choices=["python", "c"], default="python")
+parser.add_argument("--after", type=int, default=1, help="answer when so many requests are there")
+options = parser.parse_args()
+
+device = f"{options.product}/{options.device}"
+process_id = ""
+waiting = []
+
+
+def credentials():
+    client_id = f"{options.product}{options.device}"
+    user = f"{client_id};21010406;abcde;{int(time.time() * 1000)}"
+    digest = hmac.new(base64.b64decode(options.secret), user.encode(), hashlib.sha1).hexdigest()
+    return client_id, user, f"{digest};hmacsha1"
+
+
+def reply_of_python(payload):
+    try:
+        reply = json.loads(payload)
+        len(reply)
+    except (ValueError, TypeError):
+        return None
+    return json.dumps(reply)
+
+
+def remember(new):
+    """Whether the SDK takes the request."""
+    global process_id
+    if options.sdk == "python":
+        process_id = new
+        return True
+    if len(new) > 16:
+        return False
+    process_id = new + process_id[len(new) :]
+    return True
+
+
+def on_message(client, userdata, message):
+    reply = reply_of_python(message.payload) if options.sdk == "python" else message.payload
+    if reply is None or not remember(message.topic.rsplit("/", 1)[1]):
+        return
+    waiting.append(reply)
+    if len(waiting) < options.after:
+        return
+    for reply in waiting:
+        client.publish(f"$rrpc/txd/{device}/{process_id}", reply, qos=0)
+    waiting.clear()
+
+
+client = vendor.client(options, *credentials())
+client.on_message = on_message
+vendor.serve(client, options, [f"$rrpc/rxd/{device}/+"])

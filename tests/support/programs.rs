@@ -1,0 +1,70 @@
+//! Programs that we did not write, or that do as those do.
+#![allow(dead_code, reason = "not every test that shares this file needs all of it")]
+
+use std::future::Future;
+use std::path::Path;
+use std::process::{Output, Stdio};
+use std::time::Duration;
+
+use tokio::io::{AsyncBufReadExt, BufReader};
+use tokio::process::{Child, Command};
+
+/// Nothing here may take longer.
+pub(crate) async fn soon<T>(future: impl Future<Output = T>) -> T {
+    tokio::time::timeout(Duration::from_mins(1), future).await.expect("it happens soon")
+}
+
+/// A program of the package mosquitto-clients.
+pub(crate) fn mosquitto_client(name: &str, broker: u16) -> Command {
+    let mut command = Command::new(name);
+    command.args(["-h", "127.0.0.1", "-p", &broker.to_string()]);
+    command
+}
+
+/// One of the programs under `tests/foreign`.
+pub(crate) fn python(program: &str, broker: u16) -> Command {
+    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/foreign");
+    let mut command = Command::new("python3");
+    command.arg("-B").arg(directory.join(program)).arg(broker.to_string());
+    command
+}
+
+fn advice(command: &Command) -> String {
+    let program = command.as_std().get_program().to_string_lossy().into_owned();
+    match program.as_str() {
+        "python3" => "this test needs Python 3 and paho-mqtt: install python3, then \
+                      `python3 -m pip install -r tests/foreign/requirements.txt`"
+            .to_owned(),
+        other => format!("this test needs {other}: install the package mosquitto-clients"),
+    }
+}
+
+/// Starts a program, which ends with the test at the latest.
+pub(crate) fn spawn(mut command: Command) -> Child {
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
+    command.spawn().unwrap_or_else(|error| panic!("{} ({error})", advice(&command)))
+}
+
+/// Starts a program, and waits until it says that it is ready.
+pub(crate) async fn spawn_ready(command: Command) -> Child {
+    let advice = advice(&command);
+    let mut child = spawn(command);
+    let stdout = child.stdout.as_mut().expect("piped");
+    let line = soon(BufReader::new(stdout).lines().next_line()).await.expect("UTF-8");
+    if line.as_deref() != Some("ready") {
+        let output = soon(child.wait_with_output()).await.expect("it runs");
+        panic!("{advice}\n{}", String::from_utf8_lossy(&output.stderr));
+    }
+    child
+}
+
+/// What a program prints, when it ends well.
+pub(crate) async fn output(command: Command) -> String {
+    let advice = advice(&command);
+    let Output { status, stdout, stderr } =
+        soon(spawn(command).wait_with_output()).await.expect("it runs");
+    let stderr = String::from_utf8_lossy(&stderr);
+    assert!(!stderr.contains("No module named"), "{advice}\n{stderr}");
+    assert!(status.success(), "{status}\n{stderr}");
+    String::from_utf8(stdout).expect("UTF-8")
+}
