@@ -1,5 +1,7 @@
 //! A vendor's device answers our requester.
 
+use std::time::Duration;
+
 use tower::ServiceExt;
 use tower_mqtt::RequestError;
 use tower_mqtt::dialect::rrpc::{aliyun, tencent};
@@ -12,6 +14,8 @@ on_every_broker! {
     over_aliyuns_system_topics,
     over_aliyuns_custom_topics,
     over_other_custom_topics,
+    services_of_aliyuns_sdk_for_python,
+    services_of_aliyuns_sdk_for_node,
     over_tencents_topics,
     what_is_not_json_is_not_answered_by_tencents_sdk_for_python,
     any_bytes_are_answered_by_tencents_sdk_for_c,
@@ -65,9 +69,43 @@ async fn over_other_custom_topics(kind: Kind) {
     assert_eq!(error, Some(expected));
 }
 
+/// The request of a service, with an id as the device reads it.
+fn invoke(id: &str) -> String {
+    format!(
+        r#"{{"method":"thing.service.light","id":{id},"params":{{"lock":1}},"version":"1.0.0"}}"#
+    )
+}
+
+/// Here they are asked as if they were custom topics, to see the bytes.
+async fn services_of_aliyuns_sdk_for_python(kind: Kind) {
+    let broker = Broker::start(kind).await;
+    let _device = device(&broker, "aliyun_device.py", &["--services"]).await;
+    let requester = requester(&broker, aliyun::custom()).await;
+    let address = format!("sys/{LAMP}/thing/service/light");
+    let answer = ask(&requester, &address, invoke(r#""1757653911""#)).await;
+    let expected = r#"{"id": "1757653911", "code": 200, "data": {"echo": {"lock": 1}}}"#;
+    assert_eq!(String::from_utf8(answer).expect("UTF-8"), expected);
+    // The id is text, or there is no answer.
+    let outcome = soon(requester.clone().oneshot(impatient(&address, invoke("1")))).await;
+    assert_eq!(outcome.err(), Some(RequestError::Timeout));
+}
+
+async fn services_of_aliyuns_sdk_for_node(kind: Kind) {
+    let broker = Broker::start(kind).await;
+    let _device = device(&broker, "aliyun_node_device.py", &[]).await;
+    let requester = requester(&broker, aliyun::system()).await;
+    let answer = ask(&requester, LAMP, invoke(r#""1757653911""#)).await;
+    let expected = r#"{"id":"1757653911","code":200,"data":{"echo":{"lock":1}}}"#;
+    assert_eq!(String::from_utf8(answer).expect("UTF-8"), expected);
+    let outcome = soon(requester.clone().oneshot(impatient(LAMP, "not JSON"))).await;
+    assert_eq!(outcome.err(), Some(RequestError::Timeout));
+}
+
 async fn over_tencents_topics(kind: Kind) {
     let broker = Broker::start(kind).await;
-    for protocol in ["3.1.1", "5"] {
+    // As it comes from the vendor, the SDK for Python speaks MQTT 3.1.
+    let oldest = if kind == Kind::Mosquitto { "3.1" } else { "3.1.1" };
+    for protocol in [oldest, "3.1.1", "5"] {
         let _device = device(&broker, "tencent_device.py", &["--protocol", protocol]).await;
         let requester = requester(&broker, tencent::rrpc()).await;
         let mut spectator = Spectator::new(&broker).await;
@@ -86,8 +124,9 @@ async fn what_is_not_json_is_not_answered_by_tencents_sdk_for_python(kind: Kind)
     let _device = device(&broker, "tencent_device.py", &[]).await;
     let requester = requester(&broker, tencent::rrpc()).await;
     for payload in ["closed", "", "42"] {
-        let error = soon(requester.clone().oneshot(impatient(AIR_CONDITIONER, payload))).await;
-        assert_eq!(error.err(), Some(RequestError::Timeout), "{payload:?}");
+        let request = impatient(AIR_CONDITIONER, payload).timeout(Duration::from_millis(200));
+        let outcome = soon(requester.clone().oneshot(request)).await;
+        assert_eq!(outcome.err(), Some(RequestError::Timeout), "{payload:?}");
     }
     assert_eq!(ask(&requester, AIR_CONDITIONER, r#""closed""#).await, br#""closed""#);
 }

@@ -17,11 +17,10 @@ on_every_broker! {
 
 /// In capitals; what is secret is refused.
 async fn shout(request: Request) -> Result<Vec<u8>, Status> {
-    if request.payload() == "secret" { Err(Status::FORBIDDEN) } else { Ok(capitals(&request)) }
-}
-
-fn capitals(request: &Request) -> Vec<u8> {
-    request.payload().to_ascii_uppercase()
+    if request.payload() == "secret" {
+        return Err(Status::FORBIDDEN);
+    }
+    Ok(request.payload().to_ascii_uppercase())
 }
 
 /// A responder that speaks every dialect at once.
