@@ -80,6 +80,14 @@ impl Spectator {
         Self(raw)
     }
 
+    /// The payloads of the next messages, sorted: it may see an answer before its request.
+    async fn see_payloads(&mut self, count: usize) -> Vec<String> {
+        let seen = self.see(count).await.into_iter().map(|message| message.payload);
+        let mut texts: Vec<_> = seen.map(|p| String::from_utf8(p).expect("UTF-8")).collect();
+        texts.sort();
+        texts
+    }
+
     /// The next messages.
     async fn see(&mut self, count: usize) -> Vec<Publish> {
         let mut seen = Vec::new();
