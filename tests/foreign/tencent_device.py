@@ -10,6 +10,7 @@ import base64
 import hashlib
 import hmac
 import json
+import threading
 import time
 
 import vendor
@@ -18,6 +19,7 @@ parser = vendor.arguments(__doc__, "KL4J2TEST1", "airConditioner1")
 parser.add_argument("--secret", default="MDEyMzQ1Njc4OWFiY2RlZg==")
 parser.add_argument("--sdk", choices=["python", "c"], default="python")
 parser.add_argument("--after", type=int, default=1, help="answer when so many requests are there")
+parser.add_argument("--late", type=float, default=0, help="seconds until it answers")
 options = parser.parse_args()
 
 device = f"{options.product}/{options.device}"
@@ -60,9 +62,17 @@ def on_message(client, userdata, message):
     waiting.append(reply)
     if len(waiting) < options.after:
         return
-    for reply in waiting:
-        client.publish(f"$rrpc/txd/{device}/{process_id}", reply, qos=0)
+    replies = waiting.copy()
     waiting.clear()
+    if options.late:
+        threading.Timer(options.late, answer, [client, replies]).start()
+    else:
+        answer(client, replies)
+
+
+def answer(client, replies):
+    for reply in replies:
+        client.publish(f"$rrpc/txd/{device}/{process_id}", reply, qos=0)
 
 
 client = vendor.client(options, *credentials())
