@@ -2,8 +2,9 @@
 
 use clap::{Args, ValueEnum};
 use tower_mqtt::TopicName;
-use tower_mqtt::dialect::rrpc::{aliyun, tencent};
-use tower_mqtt::dialect::{Native, Template};
+use tower_mqtt::dialect::Native;
+use tower_mqtt::dialect::rrpc::aliyun::{self, ThingService};
+use tower_mqtt::dialect::rrpc::tencent;
 use tower_mqtt::requester::RequesterBuilder;
 use tower_mqtt::responder::ResponderBuilder;
 
@@ -97,11 +98,9 @@ impl Peer {
         }
     }
 
-    /// NOT YET: `aliyun::thing_service()`, and `.over_system_topics()` of it when `--ext 0`. Until
-    /// then `check` refuses it.
-    #[expect(clippy::unused_self, reason = "not yet: it will look at `ext`")]
-    fn thing_service(&self) -> Template {
-        aliyun::system()
+    fn thing_service(&self) -> ThingService {
+        let service = aliyun::thing_service();
+        if self.ext == Some(0) { service.over_system_topics() } else { service }
     }
 
     /// `{product}/{device}`
@@ -130,7 +129,7 @@ impl Peer {
         if self.ext.is_some() && !is_service {
             return Err("--ext is for the dialect aliyun-service".to_owned());
         }
-        if is_service { Err("aliyun-service: not yet".to_owned()) } else { Ok(()) }
+        Ok(())
     }
 }
 

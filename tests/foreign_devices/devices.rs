@@ -8,7 +8,7 @@ use tower_mqtt::dialect::rrpc::{aliyun, tencent};
 
 use crate::broker::{Broker, Kind};
 use crate::programs::soon;
-use crate::{AIR_CONDITIONER, LAMP, Spectator, ask, device, impatient, requester};
+use crate::{AIR_CONDITIONER, LAMP, Spectator, ask, call, device, impatient, requester};
 
 on_every_broker! {
     over_aliyuns_system_topics,
@@ -16,6 +16,7 @@ on_every_broker! {
     over_other_custom_topics,
     services_of_aliyuns_sdk_for_python,
     services_of_aliyuns_sdk_for_node,
+    services_by_the_dialect_of_services,
     over_tencents_topics,
     what_is_not_json_is_not_answered_by_tencents_sdk_for_python,
     any_bytes_are_answered_by_tencents_sdk_for_c,
@@ -97,6 +98,27 @@ async fn services_of_aliyuns_sdk_for_node(kind: Kind) {
     assert_eq!(String::from_utf8(answer).expect("UTF-8"), expected);
     let outcome = soon(requester.clone().oneshot(impatient(LAMP, "not JSON"))).await;
     assert_eq!(outcome.err(), Some(RequestError::Timeout));
+}
+
+async fn services_by_the_dialect_of_services(kind: Kind) {
+    let broker = Broker::start(kind).await;
+    let address = format!("{LAMP}/light");
+    let over_custom = requester(&broker, aliyun::thing_service()).await;
+    {
+        let _device = device(&broker, "aliyun_device.py", &["--services"]).await;
+        let answer = ask(&over_custom, &address, r#"{"lock":1}"#).await;
+        assert_eq!(answer, br#"{"echo": {"lock": 1}}"#);
+    }
+    {
+        let arguments = ["--services", "--code", "403", "--device", "device2"];
+        let _device = device(&broker, "aliyun_device.py", &arguments).await;
+        let refused = call(&over_custom, "a1testPK001/device2/light", "{}").await;
+        assert_eq!(refused.expect("answered").status().code(), 403);
+    }
+    let _device = device(&broker, "aliyun_node_device.py", &[]).await;
+    let over_system = requester(&broker, aliyun::thing_service().over_system_topics()).await;
+    let answer = ask(&over_system, &address, r#"{"lock":1}"#).await;
+    assert_eq!(answer, br#"{"echo":{"lock":1}}"#);
 }
 
 async fn over_tencents_topics(kind: Kind) {

@@ -1,7 +1,8 @@
 //! What vendors' devices do wrong, and what our requester makes of it.
 
 use tower::ServiceExt;
-use tower_mqtt::dialect::rrpc::aliyun;
+use tower_mqtt::dialect::rrpc::{aliyun, tencent};
+use tower_mqtt::requester::OneInFlight;
 use tower_mqtt::{RequestError, Requester};
 
 use crate::broker::{Broker, Kind};
@@ -13,6 +14,7 @@ on_every_broker! {
     copies_of_an_answer_are_counted,
     a_device_that_hears_itself_does_not_mislead_the_caller,
     overlapping_calls_that_the_device_mixes_up_have_one_outcome_each,
+    a_device_that_mixes_calls_up_is_called_one_at_a_time,
     stale_digits_stay_in_tencents_sdk_for_c,
 }
 
@@ -48,6 +50,7 @@ async fn a_device_that_hears_itself_does_not_mislead_the_caller(kind: Kind) {
     assert_eq!(ask(&requester, &format!("{LAMP}/user/get"), "one").await, b"one");
     if kind == Kind::Mosquitto {
         copies(&requester, 19).await;
+        assert_eq!(requester.stats().loops, 1);
     }
     assert_eq!(requester.stats().answered, 1);
     assert_eq!(requester.stats().unknown, 0);
@@ -73,6 +76,24 @@ async fn overlapping_calls_that_the_device_mixes_up_have_one_outcome_each(kind: 
     }
     assert_eq!((answered, timed_out), (1, 2));
     copies(&requester, 2).await;
+}
+
+/// It answers late, on the process id that it saw last.
+async fn a_device_that_mixes_calls_up_is_called_one_at_a_time(kind: Kind) {
+    let broker = Broker::start(kind).await;
+    let _device = device(&broker, "tencent_device.py", &["--late", "0.05"]).await;
+    let requester = Requester::builder(broker.link().await)
+        .dialect(tencent::rrpc())
+        .one_in_flight(OneInFlight::PerDevice);
+    let requester = soon(requester.build()).await.expect("subscribed to the answers");
+    let calls = [r#""one""#, r#""two""#, r#""three""#].map(|payload| {
+        let requester = requester.clone();
+        (payload, tokio::spawn(async move { ask(&requester, AIR_CONDITIONER, payload).await }))
+    });
+    for (payload, call) in calls {
+        assert_eq!(soon(call).await.expect("no panic"), payload.as_bytes());
+    }
+    assert_eq!(requester.stats().duplicate, 0);
 }
 
 /// Why process ids have a constant width.
