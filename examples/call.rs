@@ -10,8 +10,10 @@
 //! code is 0 when every call was answered with success, 1 when one was not, and 2 when the options
 //! contradict each other.
 //!
-//! Only [`Peer::asks`] knows that there are dialects. The rest is the same for all of them.
+//! Only [`Peer::dialect`] knows that there are dialects. The rest is the same for all of them.
 
+#[path = "rrpc/dialect.rs"]
+mod dialect;
 #[path = "rrpc/peer.rs"]
 mod peer;
 
@@ -68,7 +70,8 @@ async fn main() -> ExitCode {
 async fn run(args: &Args, address: TopicName) -> Result<bool, Box<dyn Error>> {
     let link = Client::connect(&args.peer.broker).await.map_err(|e| format!("connect: {e}"))?;
     // It asks nobody else, so it need not see the answers of other devices.
-    let builder = args.peer.asks(Requester::builder(link)).peers(address.clone().into());
+    let builder = Requester::builder(link).dialect(args.peer.dialect());
+    let builder = builder.peers(address.clone().into());
     let requester = builder.build().await.map_err(|e| format!("subscribe: {e}"))?;
 
     let mut request = Request::to(address, args.payload.clone());

@@ -7,6 +7,8 @@
 //! It prints `ready` when it can be asked, and then a line for each request: the address and the
 //! payload. Ctrl-C stops it; what is being answered is finished first. It takes the options of `call`.
 
+#[path = "rrpc/dialect.rs"]
+mod dialect;
 #[path = "rrpc/peer.rs"]
 mod peer;
 #[path = "recipe_server/stop.rs"]
@@ -27,7 +29,8 @@ use tower_mqtt::link::ClientBuilder;
 use tower_mqtt::responder::extract::State;
 use tower_mqtt::{Client, Link, Request, Responder, Router, Status, TopicName};
 
-use self::peer::{DialectName, Peer};
+use self::dialect::DialectName;
+use self::peer::Peer;
 
 /// How long answers may take to finish after Ctrl-C.
 const GRACE: Duration = Duration::from_secs(1);
@@ -115,7 +118,7 @@ async fn run(args: &Args, address: &TopicName) -> Result<(), Box<dyn Error>> {
     if let Some(timeout) = args.timeout {
         router = router.layer(TimeoutLayer::new(timeout));
     }
-    let builder = args.peer.answers(Responder::builder(link.clone()));
+    let builder = Responder::builder(link.clone()).dialect(args.peer.dialect());
     let responder = builder.concurrency(args.concurrency.into()).serve(router).await;
     let responder = responder.map_err(|error| format!("subscribe: {error}"))?;
 

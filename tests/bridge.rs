@@ -46,13 +46,13 @@ impl Speaks {
         self.dialect().carries().status
     }
 
-    fn dialect(self) -> Box<dyn Dialect> {
+    fn dialect(self) -> Arc<dyn Dialect> {
         match self {
-            Self::Native => Box::new(Native::new()),
-            Self::System => Box::new(aliyun::system()),
-            Self::Custom => Box::new(aliyun::custom()),
-            Self::Service => Box::new(aliyun::thing_service()),
-            Self::Tencent => Box::new(tencent::rrpc()),
+            Self::Native => Arc::new(Native::new()),
+            Self::System => Arc::new(aliyun::system()),
+            Self::Custom => Arc::new(aliyun::custom()),
+            Self::Service => Arc::new(aliyun::thing_service()),
+            Self::Tencent => Arc::new(tencent::rrpc()),
         }
     }
 
@@ -68,25 +68,11 @@ impl Speaks {
     fn requester(self, link: Link) -> RequesterBuilder {
         // Whoever listens to all answers of a dialect that has one topic for both is a subscriber of
         // all requests as well, and hides that a device is away.
-        let builder = Requester::builder(link).peers(filter("pk/#"));
-        match self {
-            Self::Native => builder.dialect(Native::new()),
-            Self::System => builder.dialect(aliyun::system()),
-            Self::Custom => builder.dialect(aliyun::custom()),
-            Self::Service => builder.dialect(aliyun::thing_service()),
-            Self::Tencent => builder.dialect(tencent::rrpc()),
-        }
+        Requester::builder(link).peers(filter("pk/#")).dialect(self.dialect())
     }
 
     fn responder(self, link: Link) -> ResponderBuilder {
-        let builder = Responder::builder(link);
-        match self {
-            Self::Native => builder.dialect(Native::new()),
-            Self::System => builder.dialect(aliyun::system()),
-            Self::Custom => builder.dialect(aliyun::custom()),
-            Self::Service => builder.dialect(aliyun::thing_service()),
-            Self::Tencent => builder.dialect(tencent::rrpc()),
-        }
+        Responder::builder(link).dialect(self.dialect())
     }
 }
 

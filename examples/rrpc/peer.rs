@@ -1,27 +1,13 @@
 //! The options that `call` and `device` share: which device is meant, and how it is spoken to.
 
-use clap::{Args, ValueEnum};
-use tower_mqtt::TopicName;
-use tower_mqtt::dialect::Native;
-use tower_mqtt::dialect::rrpc::aliyun::{self, ThingService};
-use tower_mqtt::dialect::rrpc::tencent;
-use tower_mqtt::requester::RequesterBuilder;
-use tower_mqtt::responder::ResponderBuilder;
+use std::sync::Arc;
 
-/// How requests and answers are written on topics.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(crate) enum DialectName {
-    /// MQTT 5: Response Topic and Correlation Data
-    Native,
-    /// RRPC of Aliyun over system topics
-    AliyunSystem,
-    /// RRPC of Aliyun over custom topics
-    AliyunCustom,
-    /// A synchronous service of a thing of Aliyun's: JSON
-    AliyunService,
-    /// RRPC of Tencent IoT Hub
-    Tencent,
-}
+use clap::Args;
+use tower_mqtt::TopicName;
+use tower_mqtt::dialect::Dialect;
+use tower_mqtt::dialect::rrpc::aliyun;
+
+use super::dialect::DialectName;
 
 /// Which device, at which broker.
 #[derive(Debug, Args)]
@@ -74,33 +60,12 @@ impl Peer {
         TopicName::new(&*address).map_err(|error| format!("{address:?} is not a topic: {error}"))
     }
 
-    /// A requester that speaks the dialect.
-    #[allow(dead_code, reason = "who answers does not ask")]
-    pub(crate) fn asks(&self, builder: RequesterBuilder) -> RequesterBuilder {
-        match self.dialect {
-            DialectName::Native => builder.dialect(Native::new()),
-            DialectName::AliyunSystem => builder.dialect(aliyun::system()),
-            DialectName::AliyunCustom => builder.dialect(aliyun::custom()),
-            DialectName::AliyunService => builder.dialect(self.thing_service()),
-            DialectName::Tencent => builder.dialect(tencent::rrpc()),
+    /// The dialect that the device speaks.
+    pub(crate) fn dialect(&self) -> Arc<dyn Dialect> {
+        if self.ext == Some(0) {
+            return Arc::new(aliyun::thing_service().over_system_topics());
         }
-    }
-
-    /// A responder that speaks the dialect.
-    #[allow(dead_code, reason = "who asks does not answer")]
-    pub(crate) fn answers(&self, builder: ResponderBuilder) -> ResponderBuilder {
-        match self.dialect {
-            DialectName::Native => builder.dialect(Native::new()),
-            DialectName::AliyunSystem => builder.dialect(aliyun::system()),
-            DialectName::AliyunCustom => builder.dialect(aliyun::custom()),
-            DialectName::AliyunService => builder.dialect(self.thing_service()),
-            DialectName::Tencent => builder.dialect(tencent::rrpc()),
-        }
-    }
-
-    fn thing_service(&self) -> ThingService {
-        let service = aliyun::thing_service();
-        if self.ext == Some(0) { service.over_system_topics() } else { service }
+        self.dialect.dialect()
     }
 
     /// `{product}/{device}`

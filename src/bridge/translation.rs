@@ -65,13 +65,13 @@ impl Translation {
     /// Starts it on a link of the hub.
     pub(crate) async fn start(&self, link: &Link) -> Result<Responder, TranslationError> {
         self.check_for_loops()?;
-        let requester = Requester::builder(link.clone()).dialect_shared(Arc::clone(&self.to));
+        let requester = Requester::builder(link.clone()).dialect(Arc::clone(&self.to));
         let requester = change(self.requester.as_ref(), requester).build().await?;
         let mut bridge = Bridge::new(requester);
         for (from, to) in &self.routes {
             bridge = bridge.route(from, to)?;
         }
-        let responder = Responder::builder(link.clone()).dialect_shared(Arc::clone(&self.from));
+        let responder = Responder::builder(link.clone()).dialect(Arc::clone(&self.from));
         Ok(bridge.serve(change(self.responder.as_ref(), responder)).await?)
     }
 

@@ -27,6 +27,7 @@
 
 mod native;
 pub mod rrpc;
+mod shared;
 pub mod template;
 
 use std::fmt::Debug;

@@ -70,12 +70,6 @@ impl RequesterBuilder {
         self
     }
 
-    #[cfg(feature = "ntex")]
-    pub(crate) fn dialect_shared(mut self, dialect: Arc<dyn Dialect>) -> Self {
-        self.dialect = dialect;
-        self
-    }
-
     /// How many calls may be in flight at once, at least 1; further ones wait in `poll_ready`.
     ///
     /// 1,024 by default: it keeps a fast link busy and bounds the table at well under a megabyte.

@@ -72,12 +72,6 @@ impl ResponderBuilder {
         self
     }
 
-    #[cfg(feature = "ntex")]
-    pub(crate) fn dialect_shared(mut self, dialect: Arc<dyn Dialect>) -> Self {
-        self.dialects.push(dialect);
-        self
-    }
-
     /// The dialects that were named; none is the native one.
     pub(crate) fn dialects(&self) -> impl Iterator<Item = &dyn Dialect> {
         self.dialects.iter().map(|dialect| &**dialect)

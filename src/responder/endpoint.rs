@@ -60,6 +60,7 @@ pub(super) struct Endpoint<S> {
     deadlines: HashMap<Token, Instant>,
     /// Topics of requests that were answered on the same topic, if a dialect does that: a server
     /// without No Local brings the answer back, and it must not be taken for another request.
+    /// Remembered for as long as a call takes, as a server that starts anew may count from one again.
     answered: Option<Recent>,
     stage: Stage,
 }
@@ -81,7 +82,9 @@ where
         for (subscription, dialect) in &settings.subscriptions {
             routes.insert(&subscription.filter, *dialect);
         }
-        let same_topic = settings.dialects.iter().any(|dialect| dialect.answers_on_request_topic());
+        let same_topic =
+            settings.dialects.iter().filter(|dialect| dialect.answers_on_request_topic());
+        let answered = same_topic.map(Dialect::default_timeout).max().map(Recent::new);
         let subscriptions = settings.subscriptions.iter().map(|(s, _)| s.clone()).collect();
         Self {
             settings,
@@ -96,7 +99,7 @@ where
             lost_acks: 0,
             unsent: Vec::new(),
             deadlines: HashMap::new(),
-            answered: same_topic.then(Recent::new),
+            answered,
             stage: Stage::Serving,
         }
     }
@@ -123,7 +126,7 @@ where
         ack: Option<AckId>,
         out: &mut Outbox<'_>,
     ) -> Verdict {
-        if self.is_own_answer(&message, dialect) {
+        if self.is_own_answer(&message, dialect, out.now()) {
             self.counters().echoes.increment();
             return Verdict::Taken;
         }
@@ -159,12 +162,9 @@ where
     }
 
     /// Whether an answer of this responder has come back on the topic of its request.
-    fn is_own_answer(&self, message: &Message, dialect: usize) -> bool {
+    fn is_own_answer(&mut self, message: &Message, dialect: usize, now: Instant) -> bool {
         self.settings.dialects[dialect].answers_on_request_topic()
-            && self
-                .answered
-                .as_ref()
-                .is_some_and(|answered| answered.contains(message.topic.as_str()))
+            && self.answered.as_mut().is_some_and(|a| a.contains(message.topic.as_str(), now))
     }
 
     fn malformed(&mut self, malformed: Malformed, dialect: usize, out: &mut Outbox<'_>) -> Verdict {
@@ -277,7 +277,7 @@ where
         if let Some(answered) = self.answered.as_mut()
             && self.settings.dialects[dialect].answers_on_request_topic()
         {
-            answered.insert(message.topic.as_str());
+            answered.insert(message.topic.as_str(), out.now());
         }
         if let Some(deadline) = deadline {
             self.deadlines.insert(token, deadline);
