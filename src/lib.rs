@@ -122,14 +122,16 @@
 //! | a broker that says Success, as MQTT 5 §3.4.2.1 allows | 0x00 | [`Timeout`](RequestError::Timeout) at the deadline |
 //!
 //! At QoS 0 there is no PUBACK, so no server says it. A client that is subscribed to `#` counts as
-//! a subscriber, and hides it.
+//! a subscriber, and hides it; so does a requester in a dialect that has one topic for request and
+//! answer, as it listens there. The hub also knows which devices are connected: see
+//! [`Offline`](RequestError::Offline) and [`NotSubscribed`](RequestError::NotSubscribed).
 //!
 //! # Features
 //!
 //! | feature | default | what |
 //! |---|---|---|
 //! | `ntex` | yes | the network: the client for brokers and the hub |
-//! | `json` | yes | JSON payloads: `Request::json`, `Response::json`, the `Json` extractor |
+//! | `json` | yes | JSON payloads: `Request::json`, `Response::json`, the `Json` extractor; the dialects that are JSON |
 //! | `auth` | no | bearer tokens, HMAC signatures and device proofs for [`layer::authorize`] |
 //! | `metrics` | no | `layer::metrics`: counters and histograms through the `metrics` facade |
 //!

@@ -4,6 +4,8 @@
 //! | dialect | request to | answer to | pairs by |
 //! |---|---|---|---|
 //! | [`Native`] | the topic itself | Response Topic | Correlation Data |
+//! | [`Template`] | a topic made from the address and an id | another, or the same | the id and the device |
+//! | the vendors': see [`rrpc`] | | | |
 //!
 //! # How to add a dialect
 //!
@@ -236,7 +238,8 @@ pub enum IdFormat {
     /// Numbers of one range, for peers that take short ids only. They come round again, so the
     /// requester lends them: the one that was used least recently first, and none whose call ended
     /// without its answer before the `quarantine` is over. When none is left, a call fails with
-    /// [`Overloaded`](crate::RequestError::Overloaded).
+    /// [`Overloaded`](crate::RequestError::Overloaded). Let one requester call a device: two do not know
+    /// of each other's numbers.
     Short {
         /// The first number.
         first: u16,

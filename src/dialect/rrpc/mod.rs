@@ -52,7 +52,7 @@
 //!
 //! | what devices do | seen with | what to do |
 //! |---|---|---|
-//! | answer overlapping calls on the id of the last one | Tencent's SDKs for Python and C, Aliyun's for Node | ask each device one thing at a time. An Alink id is right even then, and `ThingService` pairs by it |
+//! | answer overlapping calls on the id of the last one | Tencent's SDKs for Python and C, Aliyun's for Node | ask each device [one thing at a time](crate::requester::RequesterBuilder::one_in_flight). An Alink id is right even then, and `ThingService` pairs by it |
 //! | answer twice | any, at QoS 1 | nothing: the second answer is dropped and counted as [`duplicate`](crate::requester::RequesterStats::duplicate) |
 //! | keep digits of a longer id | Tencent's SDK for C | nothing: all ids have five digits ([`IdFormat::Short`](super::IdFormat::Short)) |
 //! | answer on the topic of the request | [`aliyun::custom`], `ThingService`, `ClientToken` | nothing: both sides subscribe with No Local and tell a request from an answer. A device that speaks MQTT 3.1.1 cannot do the former, and may hear itself |
@@ -60,6 +60,10 @@
 //! | take an Alink id only as text | Aliyun's SDK for Python | nothing: `ThingService` writes it so |
 //! | take and give JSON only | Tencent's SDK for Python | ask with JSON, and expect `"ok"` with its quotes |
 //! | write two slashes behind the id | Aliyun's sample for Android | nothing: it is read, and answered byte for byte |
+//!
+//! Where ids are short they come round again, so a [`DedupLayer`](crate::layer::DedupLayer) in front of a
+//! responder must not remember answers for longer than a call takes; a [`Bridge`](crate::bridge::Bridge)
+//! sees to that itself.
 //!
 //! [`azure_direct_methods`]: super::template::azure_direct_methods
 //! [`huawei_commands`]: super::template::huawei_commands
