@@ -64,7 +64,7 @@ async fn over_other_custom_topics(kind: Kind) {
     let error = soon(requester.clone().oneshot(other)).await.err();
     // mosquitto counts the caller's own subscription, which has the topic of the request.
     let mosquitto = kind == Kind::Mosquitto;
-    let expected = if mosquitto { RequestError::Timeout } else { RequestError::NoResponder };
+    let expected = if mosquitto { RequestError::Timeout } else { RequestError::NotSubscribed };
     assert_eq!(error, Some(expected));
 }
 
