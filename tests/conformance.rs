@@ -1,6 +1,6 @@
 //! The tables under `tests/conformance`: what each dialect reads and writes, byte for byte, and what it
-//! refuses. Every row is shown by the codec, and by a requester or a responder to whom somebody else
-//! speaks over the in-memory network.
+//! refuses. Every row is shown by the codec, by a requester or a responder to whom somebody else
+//! speaks over the in-memory network, and by a bridge in the responder's place.
 //!
 //! | a row with | says |
 //! |---|---|
@@ -62,6 +62,7 @@ async fn run(text: &str) {
                 codec::serves(dialect, &row);
                 if !row.codec_only {
                     network::serves(&spoken, &route, &row).await;
+                    network::crosses(&spoken, &route, &row).await;
                 }
             }
             Row::Subscribes(row) => codec::subscribes(dialect, &row),

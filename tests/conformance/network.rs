@@ -4,9 +4,10 @@ use std::convert::Infallible;
 use std::sync::{Arc, Mutex};
 
 use tower::service_fn;
+use tower_mqtt::bridge::Bridge;
 use tower_mqtt::dialect::Message;
 use tower_mqtt::link::memory::{Fate, Network};
-use tower_mqtt::{Request, RequestError, Requester, Responder, Response};
+use tower_mqtt::{Request, RequestError, Requester, Responder, Response, Router};
 
 use crate::codec::{assert_asked, assert_said, question};
 use crate::spoken::{Spoken, called};
@@ -99,6 +100,52 @@ pub(crate) async fn serves(spoken: &Spoken, route: &str, row: &Serves) {
     let malformed = row.malformed.is_some() && came;
     assert_eq!(responder.stats().malformed, u64::from(malformed), "{shows}");
     drop(server);
+}
+
+/// The same as [`serves`], with a bridge in the device's place, which asks a native one elsewhere.
+pub(crate) async fn crosses(spoken: &Spoken, route: &str, row: &Serves) {
+    let shows = &row.shows;
+    let (network, elsewhere) = (Network::new(), Network::new());
+    let asked: Arc<Mutex<Vec<Request>>> = Arc::default();
+    let response = row.returns.as_ref().map(Said::response).unwrap_or_default();
+    let heard = Arc::clone(&asked);
+    let handler = async move |request: Request| {
+        heard.lock().unwrap().push(request);
+        response
+    };
+    let router = Router::new().route("there/{rest*}", handler);
+    let _device = Responder::builder(elsewhere.link("device")).serve(router).await.unwrap();
+
+    let requester = Requester::builder(elsewhere.link("bridge")).build().await.unwrap();
+    let from = template_of(route);
+    let bridge = Bridge::new(requester).route(&from, &format!("there/{from}")).unwrap();
+    let front = (spoken.answering)(Responder::builder(network.link("device")));
+    let bridge = bridge.serve(front).await.unwrap();
+    let seen = watch(&network);
+    let server = silent(&network).await;
+    publish(&network, row.receives.message()).await;
+    settle().await;
+
+    let asked = asked.lock().unwrap();
+    assert_eq!(asked.len(), usize::from(row.handler.is_some()), "{shows}");
+    for (request, expected) in asked.iter().zip(&row.handler) {
+        assert_eq!(request.topic(), &topic(&format!("there/{}", expected.topic)), "{shows}");
+        assert_eq!(*request.payload(), expected.payload.bytes(), "{shows}");
+    }
+    let answers = row.answers.as_ref().map(Wire::message);
+    assert_eq!(seen.lock().unwrap()[1..], *answers.as_slice(), "{shows}");
+    assert_eq!(bridge.stats().in_flight, 0, "{shows}");
+    drop(server);
+}
+
+/// A template for the topics that a filter matches.
+fn template_of(filter: &str) -> String {
+    let levels = filter.split('/').enumerate().map(|(number, level)| match level {
+        "+" => format!("{{level{number}}}"),
+        "#" => "{rest*}".to_owned(),
+        text => text.to_owned(),
+    });
+    levels.collect::<Vec<_>>().join("/")
 }
 
 /// As the vendor's SDK for Node does when its program takes its time.

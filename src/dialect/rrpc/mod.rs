@@ -57,6 +57,7 @@
 //! | keep digits of a longer id | Tencent's SDK for C | nothing: all ids have five digits ([`IdFormat::Short`](super::IdFormat::Short)) |
 //! | answer on the topic of the request | [`aliyun::custom`], `ThingService`, `ClientToken` | nothing: both sides subscribe with No Local and tell a request from an answer. A device that speaks MQTT 3.1.1 cannot do the former, and may hear itself |
 //! | never subscribe | Aliyun with `ext=1`: `ThingService` | let them connect to a hub, which [pushes](super::Addressee::pushed); for other dialects see [`Template::pushed`](super::Template::pushed) |
+//! | answer for others behind them, on their topics | gateways | nothing over a broker. A hub knows whom a client answers for by its topics, and before it has subscribed by `hub::Identity::device` |
 //! | take an Alink id only as text | Aliyun's SDK for Python | nothing: `ThingService` writes it so |
 //! | take and give JSON only | Tencent's SDK for Python | ask with JSON, and expect `"ok"` with its quotes |
 //! | write two slashes behind the id | Aliyun's sample for Android | nothing: it is read, and answered byte for byte |
