@@ -32,11 +32,11 @@ impl<S> Crossing<S> {
         self.to.render(value).map_err(|error| Status::BAD_REQUEST.with_message(error.to_string()))
     }
 
-    /// What is asked. Its id is made by whoever sends it.
+    /// What is asked, at QoS 1, so that a server can say that nobody is there. Its id is made by
+    /// whoever sends it.
     fn request(&self, request: Request) -> Result<Request, Status> {
         let (parts, payload) = request.into_parts();
         let mut asked = Parts::new(self.topic(&parts.topic)?);
-        asked.qos = parts.qos;
         asked.content_type = parts.content_type;
         asked.user_properties = parts.user_properties;
         asked.deadline = parts.deadline;

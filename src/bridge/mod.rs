@@ -34,7 +34,8 @@
 //!
 //! | of a request | |
 //! |---|---|
-//! | payload, content type, user properties, QoS | as they are, as far as the other dialect [carries](crate::dialect::Carries) them |
+//! | payload, content type, user properties | as they are, as far as the other dialect [carries](crate::dialect::Carries) them |
+//! | QoS | 1, whatever it was, so that a server can say that the device is not there |
 //! | deadline | what is left of it, but no longer than the other dialect's own limit |
 //! | id | made anew; the answer finds its way by the bridge's own |
 //! | topic | translated, see [`Bridge::route`] |

@@ -43,6 +43,9 @@
 //!   takes what is left of it as its deadline, and never more than the dialect's default.
 //! - **User properties** are not sent: credentials, signatures and trace contexts do not reach the other
 //!   side, and a layer there that needs them refuses. A broker's rules for topics protect such devices.
+//! - **Retries.** A retry is another request, with an id of its own, and the device executes it again: ask
+//!   again only for what does no harm when it is done twice. (Not with `client_token`: an attempt there
+//!   keeps its token.)
 //! - **QoS.** Answers go out at QoS 0, which is all that the vendors accept; those of
 //!   [`huawei_commands`] with the QoS of the request.
 //!
