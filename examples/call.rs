@@ -54,7 +54,7 @@ struct Args {
 async fn main() -> ExitCode {
     let args = Args::parse();
     let address = args.peer.address().unwrap_or_else(|what| {
-        Args::command().error(ErrorKind::ArgumentConflict, what).exit();
+        Args::command().error(ErrorKind::ArgumentConflict, format!("usage: {what}")).exit();
     });
     match run(&args, address).await {
         Ok(true) => ExitCode::SUCCESS,
@@ -82,9 +82,10 @@ async fn run(args: &Args, address: TopicName) -> Result<bool, Box<dyn Error>> {
     let mut all_well = true;
     while let Some(outcome) = outcomes.next().await {
         match payload(outcome) {
-            Ok(payload) => print(&payload)?,
+            Ok(payload) => print(&payload).map_err(|e| format!("stdout: {e}"))?,
             Err(what) => {
-                eprintln!("error: {what}");
+                // One line, whatever a device has written into its status.
+                eprintln!("error: {}", what.replace(char::is_control, " "));
                 all_well = false;
             }
         }

@@ -96,7 +96,7 @@ async fn answer(State(device): State<Device>, request: Request) -> Result<Bytes,
 async fn main() -> ExitCode {
     let args = Args::parse();
     let address = args.peer.address().unwrap_or_else(|what| {
-        Args::command().error(ErrorKind::ArgumentConflict, what).exit();
+        Args::command().error(ErrorKind::ArgumentConflict, format!("usage: {what}")).exit();
     });
     match run(&args, &address).await {
         Ok(()) => ExitCode::SUCCESS,
@@ -142,7 +142,8 @@ fn client(peer: &Peer) -> ClientBuilder {
         DialectName::Native => client.client_id(format!("{product}/{device}")),
         DialectName::Tencent => client.client_id(format!("{product}{device}")),
         DialectName::AliyunSystem | DialectName::AliyunCustom | DialectName::AliyunService => {
-            let method = "securemode=3,signmethod=hmacsha1,ext=1";
+            let ext = u8::from(!peer.is_on_system_topics());
+            let method = format!("securemode=3,signmethod=hmacsha1,ext={ext}");
             let client = client.client_id(format!("{product}&{device}|{method}|"));
             if peer.broker.contains('@') {
                 return client; // It has a user name.

@@ -16,6 +16,18 @@ pub(crate) fn fresh_text() -> Bytes {
     Bytes::from(Ulid::new().to_string())
 }
 
+/// An id that somebody chose, as text: itself if it is, a ULID of 16 bytes as 26 characters. What is
+/// neither stays as it is.
+pub(crate) fn into_text(id: Bytes) -> Bytes {
+    if std::str::from_utf8(&id).is_ok_and(|text| !text.contains(char::is_control)) {
+        return id;
+    }
+    match <[u8; 16]>::try_from(&*id) {
+        Ok(bytes) => Bytes::from(Ulid::from_bytes(bytes).to_string()),
+        Err(_) => id,
+    }
+}
+
 /// Decimal digits of a positive number below two to the power of `bits` (1 to 63). Its first binary
 /// digit is set, so that ids of one requester have about the same width.
 pub(crate) fn fresh_decimal(bits: u32) -> Bytes {
@@ -44,6 +56,16 @@ mod tests {
         assert_eq!(fresh_text().len(), 26);
         let random: HashSet<_> = (0..1000).map(|_| fresh()).map(|id| id.slice(6..16)).collect();
         assert_eq!(random.len(), 1000);
+    }
+
+    #[test]
+    fn a_chosen_id_becomes_text() {
+        let ulid = Ulid::new();
+        let text = into_text(Bytes::copy_from_slice(&ulid.to_bytes()));
+        assert_eq!(text, ulid.to_string());
+        assert_eq!(into_text(text.clone()), text);
+        assert_eq!(into_text(Bytes::from_static(b"exactly 16 bytes")), "exactly 16 bytes");
+        assert_eq!(into_text(Bytes::from_static(b"\xff")), &b"\xff"[..]);
     }
 
     #[test]

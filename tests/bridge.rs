@@ -68,7 +68,8 @@ impl Speaks {
     fn requester(self, link: Link) -> RequesterBuilder {
         // Whoever listens to all answers of a dialect that has one topic for both is a subscriber of
         // all requests as well, and hides that a device is away.
-        Requester::builder(link).peers(filter("pk/#")).dialect(self.dialect())
+        let all = if self == Self::Native { "#" } else { "pk/#" };
+        Requester::builder(link).peers(filter(all)).dialect(self.dialect())
     }
 
     fn responder(self, link: Link) -> ResponderBuilder {

@@ -8,6 +8,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use support::*;
 use tower_mqtt::dialect::Message;
 use tower_mqtt::dialect::rrpc::aliyun;
+#[cfg(feature = "json")]
+use tower_mqtt::dialect::rrpc::tencent;
 use tower_mqtt::link::memory::{Fate, Network};
 use tower_mqtt::{Request, RequestError, Requester, Responder, Router};
 
@@ -49,4 +51,41 @@ async fn a_requester_does_not_take_its_own_request_for_the_answer() {
     let request = Request::new("pk/dn/user/get", "question").unwrap();
     let error = call(&requester, request).await.unwrap_err();
     assert_eq!(error, RequestError::Timeout, "nobody but itself has heard it");
+}
+
+#[cfg(feature = "json")]
+#[tokio::test(start_paused = true)]
+async fn one_topic_is_asked_again_and_again_where_the_token_is_in_the_payload() {
+    let (network, _) = network();
+    let router = Router::new().route("pk/dn/control", async || "yes");
+    let device = Responder::builder(network.link("device")).dialect(tencent::client_token());
+    let device = device.serve(router).await.unwrap();
+    let requester = Requester::builder(network.link("server")).dialect(tencent::client_token());
+    let requester = requester.peers(filter("pk/dn/control")).build().await.unwrap();
+    for _ in 0..3 {
+        let request = Request::new("pk/dn/control", "{ }\n").unwrap();
+        assert_eq!(call(&requester, request).await.unwrap().payload(), "yes");
+    }
+    settle().await;
+    assert_eq!(device.stats().answered, 3);
+}
+
+#[cfg(feature = "json")]
+#[tokio::test(start_paused = true)]
+async fn the_dialect_with_the_narrower_topics_reads_them() {
+    let network = Network::new();
+    let router = Router::new()
+        .route("{rest*}", async |request: Request| format!("{:?}", request.topic().as_str()));
+    let device = Responder::builder(network.link("device"))
+        .dialect(aliyun::custom())
+        .dialect(aliyun::thing_service());
+    let _device = device.serve(router).await.unwrap();
+    let server = network.link("server");
+    let services = Requester::builder(server.clone()).dialect(aliyun::thing_service());
+    let services = services.build().await.unwrap();
+    let answer = call(&services, to("pk/dn/get")).await.unwrap();
+    assert_eq!(answer.payload(), r#""pk/dn/get""#);
+    let custom = Requester::builder(server).dialect(aliyun::custom()).build().await.unwrap();
+    let answer = call(&custom, to("pk/dn/user/get")).await.unwrap();
+    assert_eq!(answer.payload(), r#""pk/dn/user/get""#);
 }

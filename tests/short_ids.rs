@@ -6,7 +6,11 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use support::*;
+use tower::{ServiceBuilder, ServiceExt};
 use tower_mqtt::dialect::IdFormat;
+use tower_mqtt::dialect::rrpc::tencent;
+use tower_mqtt::dialect::template::huawei_commands;
+use tower_mqtt::layer::{RetryLayer, retry::RetryPolicy};
 use tower_mqtt::link::memory::{Fate, Network};
 use tower_mqtt::{Request, RequestError, Requester, Responder, Router, ServeError};
 
@@ -173,4 +177,74 @@ async fn a_range_that_is_not_of_one_width_is_refused() {
         let builder = Requester::builder(Network::new().link("asker")).dialect(ids(first, last));
         builder.build().await.unwrap();
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn two_requesters_on_one_link_do_not_lend_ids_to_the_same_device() {
+    let network = Network::new();
+    let link = network.link("asker");
+    let builder = |peers: &str| {
+        Requester::builder(link.clone()).dialect(tencent::rrpc()).peers(filter(peers))
+    };
+    let first = builder("pk/+").build().await.unwrap();
+    let error = builder("pk/dn").build().await.unwrap_err();
+    assert!(matches!(&error, ServeError::Configuration(why) if why.contains("clone")), "{error}");
+    let _other = builder("other/+").build().await.unwrap();
+    drop(first);
+    settle().await;
+    let _again = builder("pk/dn").build().await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn requesters_on_one_link_leave_each_other_their_answers() {
+    let network = Network::new();
+    let link = network.link("asker");
+    let router = Router::new()
+        .route("pk/{device}", async |request: Request| request.topic().as_str().to_owned());
+    let device = Responder::builder(network.link("device")).dialect(tencent::rrpc());
+    let _device = device.serve(router).await.unwrap();
+    let ids = IdFormat::Short { first: 10, last: 99, quarantine: QUARANTINE };
+    let builder = |peers: &str| {
+        let builder = Requester::builder(link.clone()).dialect(tencent::rrpc().ids(ids));
+        builder.peers(filter(peers))
+    };
+    let (one, two) =
+        (builder("pk/1").build().await.unwrap(), builder("pk/2").build().await.unwrap());
+    for _ in 0..200 {
+        assert_eq!(call(&one, to("pk/1")).await.unwrap().payload(), "pk/1");
+        assert_eq!(call(&two, to("pk/2")).await.unwrap().payload(), "pk/2");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_is_not_a_peer_is_not_asked() {
+    let network = Network::new();
+    let requester = Requester::builder(network.link("asker")).dialect(tencent::rrpc());
+    let requester = requester.peers(filter("pk/d1")).build().await.unwrap();
+    let error = call(&requester, to("pk/d2")).await.unwrap_err();
+    assert!(matches!(error, RequestError::InvalidRequest(_)), "{error}");
+    assert_eq!(call(&requester, to("pk/d1")).await.unwrap_err(), RequestError::NoResponder);
+}
+
+/// Layers stamp a ULID; a dialect that carries text gets it as text.
+#[tokio::test(start_paused = true)]
+async fn a_retry_keeps_its_id_in_a_dialect_of_text() {
+    let network = Network::new();
+    let seen: Arc<Mutex<Vec<String>>> = Arc::default();
+    let topics = Arc::clone(&seen);
+    network.on_message(move |message| {
+        topics.lock().unwrap().push(message.topic.to_string());
+        Fate::Lose
+    });
+    let never = Router::new().route("d1", async || std::future::pending::<()>().await);
+    let device = Responder::builder(network.link("d1")).dialect(huawei_commands());
+    let _device = device.serve(never).await.unwrap();
+    let requester = Requester::builder(network.link("asker")).dialect(huawei_commands());
+    let requester = requester.timeout(SECOND).build().await.unwrap();
+    let retry = RetryLayer::new(RetryPolicy::default());
+    let service = ServiceBuilder::new().layer(retry).service(requester);
+    let error = service.oneshot(to("d1").idempotent()).await.unwrap_err();
+    assert_eq!(error, RequestError::Timeout);
+    let seen = seen.lock().unwrap();
+    assert!(seen.len() > 1 && seen.iter().all(|topic| *topic == seen[0]), "{seen:?}");
 }

@@ -36,13 +36,14 @@ fn address(template: &str) -> String {
 
 /// A hub that translates, and a caller.
 async fn hub(from: &Side, to: &Side) -> (Hub, Requester) {
-    let narrow = filter("pk/#");
-    let peers = narrow.clone();
+    let narrow = |side: &Side| filter(if side.0.name() == "native" { "#" } else { "pk/#" });
+    let peers = narrow(to);
     let translation = Translation::new(Arc::clone(&from.0), Arc::clone(&to.0))
         .route(from.1, to.1)
         .requester(move |builder| builder.peers(peers.clone()));
     let hub = Hub::builder().translate(translation).start().await.unwrap();
-    let caller = Requester::builder(hub.link("caller")).dialect(Arc::clone(&from.0)).peers(narrow);
+    let caller =
+        Requester::builder(hub.link("caller")).dialect(Arc::clone(&from.0)).peers(narrow(from));
     let caller = caller.build().await.unwrap();
     (hub, caller)
 }
@@ -111,6 +112,14 @@ async fn a_translation_that_would_hear_itself_is_refused() {
     let services = aliyun::thing_service().over_system_topics();
     let why = refused(Translation::new(services, aliyun::system()).route("{p}/{d}/{s}", "{p}/{d}"));
     assert!(matches!(why.await, TranslationError::Loop { .. }));
+    let there = || Translation::new(Native::new(), aliyun::system()).route("a/{p}/{d}", "{p}/{d}");
+    let back = || Translation::new(aliyun::system(), Native::new()).route("{p}/{d}", "a/{p}/{d}");
+    let hub = Hub::builder().translate(there()).translate(back()).start().await;
+    let Err(HubError::Translation(why)) = hub else { panic!("two make a loop") };
+    assert!(matches!(why, TranslationError::Loop { .. }), "{why}");
+    let crossed = Translation::new(Native::new(), Native::new()).route("a/{x}", "b/{x}");
+    let why = refused(crossed.route("b/{x}", "a/{x}")).await;
+    assert!(matches!(why, TranslationError::Loop { .. }), "{why}");
     let unknown = Translation::new(Native::new(), tencent::rrpc()).route("{p}", "{p}/{d}");
     assert!(matches!(refused(unknown).await, TranslationError::Route(_)));
 }

@@ -68,6 +68,12 @@ impl Peer {
         self.dialect.dialect()
     }
 
+    /// Whether the device has nothing but the system topics of Aliyun.
+    #[allow(dead_code, reason = "who asks need not say it")]
+    pub(crate) fn is_on_system_topics(&self) -> bool {
+        self.ext == Some(0) || self.dialect == DialectName::AliyunSystem
+    }
+
     /// `{product}/{device}`
     fn device_address(&self) -> Result<String, String> {
         match (&self.product, &self.device) {

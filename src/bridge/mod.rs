@@ -56,8 +56,9 @@
 //! # Once
 //!
 //! [`Bridge::serve`] puts a [`DedupLayer`] in front: a request that arrives twice is asked once, and answered
-//! twice. It is remembered for five minutes where ids are unique, and for the dialect's
-//! default timeout where they are short and come round again. A call is never repeated by the bridge.
+//! twice. It is remembered for five minutes where ids are ULIDs, and for the dialect's
+//! default timeout where they are numbers, which come round again. (Where request and answer share a topic,
+//! a copy that comes after the answer is dropped, as it may be the answer itself.) A call is never repeated by the bridge.
 //!
 //! # Bounds
 //!
@@ -79,6 +80,8 @@ use thiserror::Error;
 use tower::Service;
 
 use self::crossing::Crossing;
+#[cfg(feature = "ntex")]
+pub(crate) use self::translation::check_for_loops;
 #[cfg(feature = "ntex")]
 pub use self::translation::{Translation, TranslationError};
 use crate::core::inbox::InboxLimits;
@@ -135,7 +138,8 @@ where
     /// Answers with this responder.
     ///
     /// # Errors
-    /// As [`ResponderBuilder::serve`].
+    /// As [`ResponderBuilder::serve`]; [`ServeError::Configuration`] as well when the responder has
+    /// several dialects, as ids are remembered for a time that is the dialect's.
     ///
     /// # Cancel safety
     /// Dropping the future undoes everything.
@@ -143,7 +147,13 @@ where
     /// # Panics
     /// Outside a tokio runtime.
     pub async fn serve(self, responder: ResponderBuilder) -> Result<Responder, ServeError> {
-        let age = responder.dialects().map(remembered).min().unwrap_or(InboxLimits::default().age);
+        let mut dialects = responder.dialects();
+        let age = dialects.next().map_or(InboxLimits::default().age, remembered);
+        if dialects.next().is_some() {
+            let text = "a bridge answers in one dialect: serve a clone of it for each";
+            return Err(ServeError::Configuration(text.into()));
+        }
+        drop(dialects);
         let limits = InboxLimits { age, ..InboxLimits::default() };
         responder.serve(self.into_router().layer(DedupLayer::new(limits))).await
     }

@@ -6,12 +6,14 @@ use std::sync::Arc;
 use thiserror::Error;
 
 use super::{Bridge, BridgeError};
-use crate::core::template::TopicTemplate;
 use crate::dialect::Dialect;
 use crate::error::ServeError;
 use crate::link::Link;
 use crate::requester::{Requester, RequesterBuilder};
 use crate::responder::{Responder, ResponderBuilder};
+
+/// What is answered, and what is asked for it.
+type Route = (Box<str>, Box<str>);
 
 type Change<B> = Arc<dyn Fn(B) -> B + Send + Sync>;
 
@@ -21,7 +23,7 @@ type Change<B> = Arc<dyn Fn(B) -> B + Send + Sync>;
 pub struct Translation {
     from: Arc<dyn Dialect>,
     to: Arc<dyn Dialect>,
-    routes: Vec<(Box<str>, Box<str>)>,
+    routes: Vec<Route>,
     requester: Option<Change<RequesterBuilder>>,
     responder: Option<Change<ResponderBuilder>>,
 }
@@ -64,7 +66,6 @@ impl Translation {
 
     /// Starts it on a link of the hub.
     pub(crate) async fn start(&self, link: &Link) -> Result<Responder, TranslationError> {
-        self.check_for_loops()?;
         let requester = Requester::builder(link.clone()).dialect(Arc::clone(&self.to));
         let requester = change(self.requester.as_ref(), requester).build().await?;
         let mut bridge = Bridge::new(requester);
@@ -75,23 +76,41 @@ impl Translation {
         Ok(bridge.serve(change(self.responder.as_ref(), responder)).await?)
     }
 
-    /// Both sides are on one hub: what is asked must not be what is answered.
-    fn check_for_loops(&self) -> Result<(), TranslationError> {
-        for (from, to) in &self.routes {
-            let answered = super::template(from)?;
-            let asked = super::template(to)?;
-            if self.overlap(&answered, &asked) {
-                return Err(TranslationError::Loop { from: from.clone(), to: to.clone() });
+    /// The route by which this one asks what the other answers, if there is one.
+    fn asks(&self, other: &Self) -> Result<Option<&Route>, TranslationError> {
+        for route in &self.routes {
+            let asked = self.to.request_subscriptions(&super::template(&route.1)?.to_filter());
+            for (from, _) in &other.routes {
+                let answered = super::template(from)?.to_filter();
+                let answered = other.from.request_subscriptions(&answered);
+                if asked.iter().any(|a| answered.iter().any(|b| a.filter.overlaps(&b.filter))) {
+                    return Ok(Some(route));
+                }
             }
         }
-        Ok(())
+        Ok(None)
     }
+}
 
-    fn overlap(&self, answered: &TopicTemplate, asked: &TopicTemplate) -> bool {
-        let answered = self.from.request_subscriptions(&answered.to_filter());
-        let asked = self.to.request_subscriptions(&asked.to_filter());
-        answered.iter().any(|a| asked.iter().any(|b| a.filter.overlaps(&b.filter)))
+/// All of them are on one hub: none may hear its own questions, not by way of others either.
+pub(crate) fn check_for_loops(translations: &[Translation]) -> Result<(), TranslationError> {
+    for (start, first) in translations.iter().enumerate() {
+        // Those that hear what the first asks, directly or through others.
+        let mut hear = vec![false; translations.len()];
+        let mut next = vec![first];
+        while let Some(translation) = next.pop() {
+            for (number, other) in translations.iter().enumerate() {
+                let Some((from, to)) = translation.asks(other)? else { continue };
+                if number == start {
+                    return Err(TranslationError::Loop { from: from.clone(), to: to.clone() });
+                }
+                if !std::mem::replace(&mut hear[number], true) {
+                    next.push(other);
+                }
+            }
+        }
     }
+    Ok(())
 }
 
 fn change<B>(change: Option<&Change<B>>, builder: B) -> B {
@@ -118,8 +137,8 @@ pub enum TranslationError {
     /// A route is not possible.
     #[error(transparent)]
     Route(#[from] BridgeError),
-    /// The requests that are asked are among those that are answered.
-    #[error("{from} to {to} would answer its own requests")]
+    /// What is asked on this route is answered by it, or by a chain of others that leads back to it.
+    #[error("{from} to {to} would hear its own requests")]
     Loop {
         /// The template of what is answered.
         from: Box<str>,

@@ -1,14 +1,14 @@
 //! What happened lately.
 
-use std::hash::{BuildHasher, RandomState};
+use std::hash::{BuildHasher, Hash, RandomState};
 use std::mem;
 use std::time::{Duration, Instant};
 
 use super::ended::{End, Ended};
 
-/// Remembers texts for a time, by a keyed hash, in constant memory (32 KiB).
+/// Remembers things for a time, by a keyed hash, in constant memory (32 KiB).
 ///
-/// A text is known for `age` at least and twice that at most; earlier only when about a thousand
+/// A thing is known for `age` at least and twice that at most; earlier only when about a thousand
 /// others have come since. One that it has not seen is taken for a known one when the hashes are equal,
 /// once in 2^64.
 pub(crate) struct Recent {
@@ -25,14 +25,14 @@ impl Recent {
         Self { hasher: RandomState::new(), age, seen: [Ended::new(), Ended::new()], since: None }
     }
 
-    pub(crate) fn insert(&mut self, text: &str, now: Instant) {
+    pub(crate) fn insert(&mut self, thing: impl Hash, now: Instant) {
         self.grow_older(now);
-        self.seen[0].remember(self.hasher.hash_one(text), End::Completed);
+        self.seen[0].remember(self.hasher.hash_one(thing), End::Completed);
     }
 
-    pub(crate) fn contains(&mut self, text: &str, now: Instant) -> bool {
+    pub(crate) fn contains(&mut self, thing: impl Hash, now: Instant) -> bool {
         self.grow_older(now);
-        let hash = self.hasher.hash_one(text);
+        let hash = self.hasher.hash_one(thing);
         self.seen.iter().any(|generation| generation.recall(hash).is_some())
     }
 

@@ -187,6 +187,17 @@ impl TopicFilter {
         self.0.strip_prefix(SHARE)?.split_once('/')
     }
 
+    /// Orders filters by how narrow they are, the narrowest first: level by level from the left, a
+    /// text comes before `+`, and this before `#`. Texts are all alike, and so are share names.
+    pub(crate) fn cmp_specificity(&self, other: &Self) -> std::cmp::Ordering {
+        let breadth = |level: &str| match level {
+            "#" => 2,
+            "+" => 1,
+            _ => 0,
+        };
+        self.levels().map(breadth).cmp(other.levels().map(breadth))
+    }
+
     /// Whether there is a topic that both filters match. Share names do not matter.
     ///
     /// ```

@@ -239,7 +239,7 @@ pub enum IdFormat {
     /// requester lends them: the one that was used least recently first, and none whose call ended
     /// without its answer before the `quarantine` is over. When none is left, a call fails with
     /// [`Overloaded`](crate::RequestError::Overloaded). Let one requester call a device: two do not know
-    /// of each other's numbers.
+    /// of each other's numbers. A requester lends one set of numbers to all the devices that it calls.
     Short {
         /// The first number.
         first: u16,

@@ -350,7 +350,7 @@ impl Dialect for Template {
             .ok_or(Malformed::new("the topic is not one for answers"))?;
         let status = match parts.get(STATUS).map(str::parse) {
             None => Status::OK,
-            Some(Ok(code @ 100..=599)) => Status::new(code),
+            Some(Ok(code @ 100..)) => Status::new(code),
             Some(_) => return Err(Malformed::new("the status is not a number from 100 to 65535")),
         };
         Ok(Response::new(message.payload).with_status(status))
@@ -415,11 +415,9 @@ impl Dialect for Template {
 
     fn addressee(&self, topic: &TopicName) -> Option<Addressee> {
         let parts = self.request(topic)?;
-        let (product, device) = (parts.get("product"), parts.get("device"));
-        let mut names = match (product, device) {
-            (Some(product), Some(device)) => (self.client_names)(product, device),
-            _ => Vec::new(),
-        };
+        let device = parts.get("device")?;
+        let product = parts.get("product");
+        let mut names = product.map_or_else(Vec::new, |p| (self.client_names)(p, device));
         let address = self.address.render(|name| parts.get(name)).ok()?;
         names.push(self.device(&address).to_owned());
         let addressee = Addressee::new(names);

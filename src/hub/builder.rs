@@ -13,7 +13,7 @@ use super::Hub;
 use super::access::{Access, Authenticate, Authorize, Credentials, Identity};
 use super::devices::known_dialects;
 use super::worker::Workers;
-use crate::bridge::{Translation, TranslationError};
+use crate::bridge::{self, Translation, TranslationError};
 use crate::core::packet::ReasonCode;
 use crate::dialect::Dialect;
 
@@ -193,8 +193,11 @@ impl HubBuilder {
 
     /// Tells the hub of a dialect whose topics name the device that a request is for. Call it again
     /// for more. What the hub does with it is said in [Devices](crate::hub#devices).
+    ///
+    /// Those of [`rrpc`](crate::dialect::rrpc) are known without being told. Where several know a topic
+    /// the one that was told of last is asked.
     pub fn dialect(mut self, dialect: impl Dialect) -> Self {
-        self.dialects.push(Arc::new(dialect));
+        self.dialects.insert(0, Arc::new(dialect));
         self
     }
 
@@ -219,6 +222,7 @@ impl HubBuilder {
         }
         let count = self.workers;
         let translations = std::mem::take(&mut self.translations);
+        bridge::check_for_loops(&translations)?;
         let (shared, workers) = Workers::start(self, count, listeners)
             .await
             .map_err(|error| HubError::Thread(Arc::new(error)))?;

@@ -16,9 +16,10 @@ const LONGEST_NAME: usize = 1024;
 pub(super) fn known_dialects() -> Vec<Arc<dyn Dialect>> {
     vec![
         Arc::new(aliyun::system()),
-        Arc::new(aliyun::custom()),
+        // Its topics look like custom ones of a product `sys`, so it comes first.
         #[cfg(feature = "json")]
         Arc::new(aliyun::thing_service()),
+        Arc::new(aliyun::custom()),
         Arc::new(tencent::rrpc()),
         Arc::new(tencent::explorer()),
     ]
@@ -51,10 +52,9 @@ pub(super) struct Present {
 #[derive(Debug)]
 pub(super) enum Device {
     Offline,
-    /// `pushed`: it takes messages that it has not subscribed to.
+    /// Perhaps with one who takes messages that it has not subscribed to.
     Connected {
-        client: Present,
-        pushed: bool,
+        push_to: Option<ClientKey>,
     },
 }
 
@@ -70,6 +70,10 @@ pub(super) struct Devices {
 impl Devices {
     pub(super) fn new(dialects: Vec<Arc<dyn Dialect>>) -> Self {
         Self { dialects, table: RwLock::default() }
+    }
+
+    pub(super) fn dialects(&self) -> impl Iterator<Item = &dyn Dialect> {
+        self.dialects.iter().map(|dialect| &**dialect)
     }
 
     pub(super) fn arrive(&self, names: &[Arc<str>], client: &Present) {
@@ -99,30 +103,30 @@ impl Devices {
         same_topic.any(|dialect| dialect.addressee(topic).is_some())
     }
 
-    /// The device that a message is for. `None`: no dialect knows, or it is the sender.
-    pub(super) fn find(&self, topic: &TopicName, from: Option<ClientKey>) -> Option<Device> {
-        let known = self.dialects.iter().filter_map(|dialect| dialect.addressee(topic));
-        let known: Vec<Addressee> = known.collect();
-        if known.is_empty() {
-            return None;
-        }
+    /// The device that a message is for, as the first dialect says that knows. `None`: none knows, or
+    /// it is the sender. Of those who have its name the one counts that connected last and `may_get`
+    /// the message.
+    pub(super) fn find(
+        &self,
+        topic: &TopicName,
+        from: Option<ClientKey>,
+        may_get: impl Fn(&Present) -> bool,
+    ) -> Option<Device> {
+        let Addressee { names, pushed, .. } =
+            self.dialects.iter().find_map(|dialect| dialect.addressee(topic))?;
         let table = self.table.read().unwrap_or_else(PoisonError::into_inner);
-        let names = known.iter().flat_map(|addressee| &addressee.names);
-        let mut last: Option<&Present> = None;
-        for holders in names.filter_map(|name| table.get(name.as_str())) {
+        let mut present = BTreeMap::new();
+        for holders in names.iter().filter_map(|name| table.get(name.as_str())) {
             if from.is_some_and(|from| holders.contains_key(&from.serial)) {
                 return None;
             }
-            let newest = holders.values().next_back();
-            last = last.into_iter().chain(newest).max_by_key(|client| client.key.serial);
+            present.extend(holders);
         }
-        let pushed = known.iter().any(|addressee| addressee.pushed);
-        Some(
-            last.map_or(Device::Offline, |client| Device::Connected {
-                client: client.clone(),
-                pushed,
-            }),
-        )
+        if present.is_empty() {
+            return Some(Device::Offline);
+        }
+        let able = present.into_values().rev().find(|client| pushed && may_get(client));
+        Some(Device::Connected { push_to: able.map(|client| client.key) })
     }
 }
 

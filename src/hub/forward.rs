@@ -1,6 +1,8 @@
 //! The path of a message: who is subscribed, whose queue has room, and what the sender is told.
 #![expect(clippy::result_large_err, reason = "a message that is not taken is given back")]
 
+use std::time::Instant;
+
 use super::access::{self, Access};
 use super::client::Client;
 use super::devices::{Device, Present};
@@ -26,6 +28,10 @@ impl Worker {
         if response_topic.is_some_and(|topic| TopicName::new(topic).is_err()) {
             counters.refused.increment();
             return ReasonCode::TOPIC_NAME_INVALID.into();
+        }
+        if self.loops.borrow_mut().exceed(message.topic.as_str(), Instant::now) {
+            counters.looped.increment();
+            return ReasonCode::QUOTA_EXCEEDED.into();
         }
         self.identify(from, &mut message);
         self.forward(Some(from.key), message)
@@ -79,12 +85,12 @@ impl Worker {
         if private || (routed.matched > 0 && !routed.spared) {
             return (routed, None);
         }
-        let absence = match devices.find(topic, from) {
+        let absence = match devices.find(topic, from, |client| self.may_get(client, topic)) {
             None => None,
             Some(Device::Offline) => Some(Absence::Offline),
-            Some(Device::Connected { client, pushed }) => {
-                if pushed && self.may_get(&client, topic) {
-                    self.push(client.key, message.qos, &mut routed, deliveries);
+            Some(Device::Connected { push_to }) => {
+                if let Some(client) = push_to {
+                    self.push(client, message.qos, &mut routed, deliveries);
                 }
                 Some(Absence::NotSubscribed)
             }

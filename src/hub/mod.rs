@@ -50,7 +50,8 @@
 //! bytes: its client identifier, that up to the first `|` (Aliyun writes parameters behind it), its
 //! user name, that up to the first `;` (Tencent), and those that the authentication hook
 //! [adds](Identity::device) for a gateway. Names are worth what the authentication hook checks of
-//! them. When two clients have a name, the one that connected last is meant.
+//! them. When several clients have a name, the one that connected last is meant, of those that may get
+//! the message.
 //!
 //! | a message that nobody is subscribed to | PUBACK | a requester gets |
 //! |---|---|---|
@@ -67,7 +68,8 @@
 //!   a message never goes back to the session that sent it, whatever it subscribed with: a device that
 //!   answers all that it hears would answer itself for ever, and MQTT 3.1.1 has no No Local. The
 //!   dialects are asked when a sender would get its own message, so that it costs others nothing; what
-//!   such a client sends to other topics still comes back to it.
+//!   such a client sends to other topics still comes back to it. Two devices that hear each other there
+//!   are cut short: of the messages on one such topic the ninth within ten seconds is refused.
 //! - There, those who ask are subscribed to the topics of requests. One who is, and asks, does not keep
 //!   its request from being pushed, even when others are subscribed; but these others hide that a device
 //!   is offline, as every subscriber does: with several who ask, such a call runs into its deadline.
@@ -90,6 +92,8 @@
 //! | messages waiting for a client | 1,024 messages, 4 MiB | PUBACK 0x97 when nobody else takes it, or 503 to the requester |
 //! | time that a message waits for a client | its Message Expiry Interval | dropped and counted |
 //! | messages between workers | 16,384 for each worker | the same |
+//! | messages within 10 s on a topic that a request shares with its answer | 8 | PUBACK 0x97 |
+//! | such topics that are counted at once, for each worker | 32,768 | the oldest are forgotten |
 //! | presence changes not read | 1,024 for each reader | the reader gets [`Change::Missed`] |
 
 mod access;
@@ -102,6 +106,7 @@ mod forward;
 mod identity;
 mod in_process;
 mod listener;
+mod loops;
 mod presence;
 mod session;
 mod shared;

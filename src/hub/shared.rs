@@ -180,6 +180,7 @@ impl Shared {
             refused: self.counters.refused.get(),
             overflowed: self.counters.overflowed.get(),
             expired: self.counters.expired.get(),
+            looped: self.counters.looped.get(),
         }
     }
 }
@@ -200,6 +201,9 @@ pub struct HubStats {
     pub overflowed: u64,
     /// Copies of messages whose Message Expiry Interval passed while they waited for a subscriber.
     pub expired: u64,
+    /// Messages that were too many on a topic which a request shares with its answer: devices that
+    /// answer each other's answers.
+    pub looped: u64,
 }
 
 #[derive(Debug, Default)]
@@ -209,6 +213,7 @@ pub(super) struct Counters {
     pub(super) refused: Counter,
     pub(super) overflowed: Counter,
     pub(super) expired: Counter,
+    pub(super) looped: Counter,
 }
 
 #[derive(Debug, Default)]

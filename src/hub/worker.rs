@@ -16,6 +16,7 @@ use tokio::time::timeout;
 use super::access::{self, Access};
 use super::builder::HubBuilder;
 use super::client::Client;
+use super::loops::Loops;
 use super::shared::{Acknowledge, ClientKey, Mailbox, Order, Shared};
 use super::{in_process, listener, session};
 use crate::core::packet::{Message, Qos, ReasonCode, Subscription};
@@ -50,6 +51,7 @@ pub(super) struct Worker {
     /// Clients whose acknowledgements may have made room for what waits for them.
     unblocked: RefCell<Vec<Rc<Client>>>,
     unblock: Notify,
+    pub(super) loops: RefCell<Loops>,
     /// Kept between messages so that forwarding does not allocate.
     pub(super) deliveries: Cell<Deliveries>,
 }
@@ -143,6 +145,7 @@ async fn run(
         private: RefCell::new(Routes::new()),
         unblocked: RefCell::default(),
         unblock: Notify::new(),
+        loops: RefCell::new(Loops::new(shared.devices.dialects())),
         deliveries: Cell::default(),
         shared: Arc::clone(&shared),
     });

@@ -50,12 +50,12 @@ pub(crate) use self::acknowledgement::{Absence, Acknowledgement, is_refusal};
 pub(crate) use self::driver::{Driver, Outbox};
 #[cfg(feature = "ntex")]
 pub use self::ntex::{Client, ClientBuilder, Reconnect};
-use self::occupancy::{Occupancy, WouldStarve};
-pub(crate) use self::occupancy::{Occupant, Role};
+pub(crate) use self::occupancy::{Claim, Occupant, Role};
+use self::occupancy::{Claimed, Occupancy, WouldStarve};
 pub use self::outgoing::OutgoingLimits;
 pub(crate) use self::outgoing::{PublishError, Published};
 use crate::core::packet::{Message, ReasonCode, Subscription};
-use crate::core::topic::TopicName;
+use crate::core::topic::{TopicFilter, TopicName};
 use crate::error::ConnectError;
 
 /// Endpoints that wait to be taken in by the connection.
@@ -140,6 +140,15 @@ impl Link {
     /// Counts an endpoint in, unless it and those that are there would wait for each other.
     pub(crate) fn enter(&self, role: Role) -> Result<Occupant, WouldStarve> {
         self.shared.occupancy.enter(role)
+    }
+
+    /// Takes the short ids of a requester's peers, unless another requester has them.
+    pub(crate) fn claim(
+        &self,
+        dialect: &'static str,
+        peers: &TopicFilter,
+    ) -> Result<Claim, Claimed> {
+        self.shared.occupancy.claim(dialect, peers)
     }
 
     pub(crate) async fn attach(&self, endpoint: Box<dyn Endpoint>) -> Result<(), LinkClosed> {

@@ -2,6 +2,7 @@
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use crate::core::topic::TopicFilter;
 use crate::error::ServeError;
 
 /// What an endpoint means to the others on its link.
@@ -17,6 +18,8 @@ pub(crate) enum Role {
 struct Count {
     requesters: usize,
     holding: usize,
+    claims: Vec<(u64, &'static str, TopicFilter)>,
+    next_claim: u64,
 }
 
 impl Count {
@@ -48,7 +51,35 @@ impl From<WouldStarve> for ServeError {
     }
 }
 
+/// Two requesters do not know of each other's ids: with short ones, an answer to one would be an
+/// answer to the other.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("another requester on this link lends short ids to the same peers: use a clone of it")]
+pub(crate) struct Claimed;
+
+impl From<Claimed> for ServeError {
+    fn from(error: Claimed) -> Self {
+        Self::Configuration(error.to_string().into())
+    }
+}
+
 impl Occupancy {
+    /// Takes the ids of these peers in this dialect, unless somebody has them.
+    pub(crate) fn claim(
+        &self,
+        dialect: &'static str,
+        peers: &TopicFilter,
+    ) -> Result<Claim, Claimed> {
+        let mut count = self.lock();
+        if count.claims.iter().any(|(_, name, other)| *name == dialect && other.overlaps(peers)) {
+            return Err(Claimed);
+        }
+        let number = count.next_claim;
+        count.next_claim += 1;
+        count.claims.push((number, dialect, peers.clone()));
+        Ok(Claim { occupancy: self.clone(), number })
+    }
+
     pub(crate) fn enter(&self, role: Role) -> Result<Occupant, WouldStarve> {
         let mut count = self.lock();
         let others = match role {
@@ -80,6 +111,19 @@ impl Drop for Occupant {
     }
 }
 
+/// The ids are taken as long as it exists.
+#[derive(Debug)]
+pub(crate) struct Claim {
+    occupancy: Occupancy,
+    number: u64,
+}
+
+impl Drop for Claim {
+    fn drop(&mut self) {
+        self.occupancy.lock().claims.retain(|(number, ..)| *number != self.number);
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -95,5 +139,17 @@ mod tests {
         assert_eq!(occupancy.enter(Role::Requester).unwrap_err(), WouldStarve);
         drop(holding);
         assert!(occupancy.enter(Role::Requester).is_ok());
+    }
+
+    #[test]
+    fn ids_are_claimed_by_one_for_the_same_peers() {
+        let occupancy = Occupancy::default();
+        let claim =
+            |dialect, peers: &str| occupancy.claim(dialect, &TopicFilter::new(peers).unwrap());
+        let first = claim("tencent", "pk/+").unwrap();
+        assert_eq!(claim("tencent", "pk/dn").unwrap_err(), Claimed);
+        let _others = (claim("tencent", "other/+").unwrap(), claim("explorer", "pk/dn").unwrap());
+        drop(first);
+        assert!(claim("tencent", "pk/dn").is_ok());
     }
 }

@@ -177,7 +177,8 @@ impl RequesterBuilder {
     ///
     /// Where the answers of every device have a topic of their own, as in the RRPC dialects, it
     /// subscribes to theirs only: it needs no more rights on the broker than that, and does not see
-    /// the answers to others. With the native dialect it has no effect.
+    /// the answers to others. A call to somebody else is an
+    /// [`InvalidRequest`](crate::InvalidRequest).
     pub fn peers(mut self, addresses: TopicFilter) -> Self {
         self.peers = addresses;
         self
@@ -190,7 +191,8 @@ impl RequesterBuilder {
     /// [`ServeError::Disconnected`] when the connection is lost meanwhile, [`ServeError::Closed`]
     /// when the link is closed, [`ServeError::Configuration`] when a responder on the link
     /// acknowledges after its answers (see [`Acknowledge`](crate::responder::Acknowledge)), when no
-    /// address of the dialect is one of its [`peers`](Self::peers), when the dialect does not allow the
+    /// address of the dialect is one of its [`peers`](Self::peers), when another requester on the link lends
+    /// [short ids](crate::dialect::IdFormat::Short) to the same peers (use a clone of it), when the dialect does not allow the
     /// [`timeout`](Self::timeout), or when its [short ids](IdFormat::Short) are not of one width.
     ///
     /// # Cancel safety
@@ -213,13 +215,17 @@ impl RequesterBuilder {
         let counters = Arc::new(Counters::default());
         let slots = Arc::new(Semaphore::new(self.max_in_flight));
         let rest = self.rest.unwrap_or_else(|| self.dialect.default_timeout());
+        let peers = self.peers;
+        let claim = lender.is_some().then(|| self.link.claim(self.dialect.name(), &peers));
+        let claim = claim.transpose()?;
         let settings = Settings {
             _occupant: self.link.enter(Role::Requester)?,
+            _claim: claim,
             dialect: Arc::clone(&self.dialect),
             max_in_flight: self.max_in_flight,
             on_disconnect: self.on_disconnect,
             response_topic: self.response_topic,
-            peers: self.peers,
+            peers: peers.clone(),
         };
         let turns = self.one_in_flight.map(|of| Turns::new(of, rest));
         let endpoint =
@@ -230,6 +236,7 @@ impl RequesterBuilder {
             commands,
             timeout: self.timeout.unwrap_or_else(|| self.dialect.default_timeout()),
             timeouts,
+            peers: (peers != TopicFilter::everything()).then_some(peers),
             lender,
             dialect: self.dialect,
             counters,

@@ -21,11 +21,13 @@ use crate::core::topic::{TopicFilter, TopicName};
 use crate::dialect::Dialect;
 use crate::error::{Delivery, InvalidRequest, RequestError, ServeError};
 use crate::link::{
-    self, Absence, AckId, Acknowledgement, Occupant, Outbox, Outcome, Token, Verdict, is_refusal,
+    self, Absence, AckId, Acknowledgement, Claim, Occupant, Outbox, Outcome, Token, Verdict,
+    is_refusal,
 };
 
 pub(super) struct Settings {
     pub(super) _occupant: Occupant,
+    pub(super) _claim: Option<Claim>,
     pub(super) dialect: Arc<dyn Dialect>,
     pub(super) max_in_flight: usize,
     pub(super) on_disconnect: OnDisconnect,
@@ -127,19 +129,17 @@ impl Endpoint {
     /// An answer that nobody waits for. Where the subscription is wider than this requester's own
     /// topic, it may be for somebody else on the link.
     fn unasked(&mut self, key: &[u8], message: Message) -> Result<Verdict, Message> {
+        let wide = self.subscribed.iter().any(|s| !s.filter.is_exact());
+        // On the topic of the request a responder on this link would take it for one.
+        let own = !wide || self.settings.dialect.answers_on_request_topic();
         match self.exchanges.complete(key) {
-            Answer::Late => {
-                self.counters.late.increment();
-                self.watch_for_loops(key, &message);
-            }
-            Answer::Duplicate => {
-                self.counters.duplicate.increment();
-                self.watch_for_loops(key, &message);
-            }
-            _ if self.subscribed.iter().any(|s| !s.filter.is_exact()) => return Err(message),
+            Answer::Late => self.counters.late.increment(),
+            Answer::Duplicate => self.counters.duplicate.increment(),
+            _ if wide => return Err(message),
             _ => self.counters.unknown.increment(),
         }
-        Ok(Verdict::Taken)
+        self.watch_for_loops(key, &message);
+        if own { Ok(Verdict::Taken) } else { Err(message) }
     }
 
     /// Where request and answer share a topic, a device that hears itself answers without end.

@@ -26,6 +26,7 @@ use self::loan::{Lender, Loan};
 use self::stats::Counters;
 pub use self::stats::RequesterStats;
 pub use self::turns::OneInFlight;
+use crate::core::topic::TopicFilter;
 use crate::dialect::{Dialect, IdFormat};
 use crate::error::{InvalidRequest, RequestError};
 use crate::id;
@@ -79,6 +80,8 @@ struct Shared {
     timeout: Duration,
     /// What a request may say.
     timeouts: RangeInclusive<Duration>,
+    /// Whom it asks, when that is not everybody.
+    peers: Option<TopicFilter>,
     /// For dialects with short ids.
     lender: Option<Arc<Lender>>,
     counters: Arc<Counters>,
@@ -188,6 +191,12 @@ impl Shared {
         let chosen = parts.correlation_data.take();
         let (id, loan) = self.id(chosen, now).ok_or(RequestError::Overloaded)?;
         let key = self.dialect.request_key(&request, &id)?;
+        if let Some(peers) = &self.peers
+            && !peers.matches(request.topic())
+        {
+            let what = format!("the topic is not one of the requester's peers, {peers}").into();
+            return Err(InvalidRequest::Dialect { dialect: self.dialect.name(), what }.into());
+        }
         let (reply, answer) = oneshot::channel();
         let serial = self.counters.next_serial();
         Ok((Call { request, id, key, serial, deadline, reply, slot, loan }, answer))
@@ -214,7 +223,7 @@ impl Shared {
     fn id(&self, chosen: Option<Bytes>, now: Instant) -> Option<(Bytes, Option<Loan>)> {
         let id = match self.dialect.id_format() {
             IdFormat::Ulid => chosen.unwrap_or_else(id::fresh),
-            IdFormat::UlidText => chosen.unwrap_or_else(id::fresh_text),
+            IdFormat::UlidText => chosen.map_or_else(id::fresh_text, id::into_text),
             IdFormat::Decimal { bits } => id::fresh_decimal(bits),
             IdFormat::Short { .. } => {
                 let loan = self.lender.as_ref()?.lend(now)?;

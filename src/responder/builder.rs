@@ -66,7 +66,8 @@ impl ResponderBuilder {
 
     /// Answers requests in this dialect. Call it again to serve several at once; never called, it
     /// is [`Native`]. Each dialect serves the routes that are like its addresses; where two have the
-    /// same wire topics, the one that was named first reads them.
+    /// same wire topics, the one with the narrower subscription reads them, and of equal ones the one that
+    /// was named first.
     pub fn dialect(mut self, dialect: impl Dialect) -> Self {
         self.dialects.push(Arc::new(dialect));
         self

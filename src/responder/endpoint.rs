@@ -9,6 +9,7 @@ use std::sync::atomic::Ordering;
 use std::task::{Context, Poll};
 use std::time::Instant;
 
+use bytes::Bytes;
 use tokio::sync::{Semaphore, mpsc, oneshot};
 use tower::Service;
 
@@ -20,6 +21,7 @@ use super::tasks::Tasks;
 use crate::core::Recent;
 use crate::core::index::TopicIndex;
 use crate::core::packet::{Message, Qos, ReasonCode, Subscription};
+use crate::core::topic::TopicFilter;
 use crate::dialect::{Dialect, IncomingRequest, Malformed, ReplyTo};
 use crate::error::ServeError;
 use crate::link::{
@@ -45,7 +47,7 @@ pub(super) struct Endpoint<S> {
     commands: mpsc::UnboundedSender<Command>,
     queue: mpsc::UnboundedReceiver<Command>,
     /// Which dialect a topic belongs to.
-    routes: TopicIndex<usize>,
+    routes: TopicIndex<Reading>,
     subscriptions: Vec<Subscription>,
     ready: Option<oneshot::Sender<Result<(), ServeError>>>,
     tasks: Tasks,
@@ -79,8 +81,8 @@ where
         ready: oneshot::Sender<Result<(), ServeError>>,
     ) -> Self {
         let mut routes = TopicIndex::new();
-        for (subscription, dialect) in &settings.subscriptions {
-            routes.insert(&subscription.filter, *dialect);
+        for (rank, (subscription, dialect)) in ranked(&settings.subscriptions) {
+            routes.insert(&subscription.filter, (rank, *dialect));
         }
         let same_topic =
             settings.dialects.iter().filter(|dialect| dialect.answers_on_request_topic());
@@ -110,11 +112,11 @@ where
 
     /// Which dialect a message on this topic is read with.
     fn dialect_of(&self, topic: &str) -> Option<usize> {
-        let mut found = None;
-        self.routes.find_all(topic, |dialect| {
-            found = Some(found.map_or(*dialect, |first: usize| first.min(*dialect)));
+        let mut found: Option<Reading> = None;
+        self.routes.find_all(topic, |reading| {
+            found = Some(found.map_or(*reading, |best| best.min(*reading)));
         });
-        found
+        found.map(|(_, dialect)| dialect)
     }
 
     /// Reads a request and starts its task. What cannot be answered is counted; what is refused is
@@ -126,15 +128,15 @@ where
         ack: Option<AckId>,
         out: &mut Outbox<'_>,
     ) -> Verdict {
-        if self.is_own_answer(&message, dialect, out.now()) {
-            self.counters().echoes.increment();
-            return Verdict::Taken;
-        }
         let incoming = match self.settings.dialects[dialect].decode_request(message) {
             Ok(incoming) => incoming,
             Err(malformed) => return self.malformed(malformed, dialect, out),
         };
         let IncomingRequest { mut request, reply_to, left } = incoming;
+        if self.is_answered(&reply_to, dialect, out.now()) {
+            self.counters().echoes.increment();
+            return Verdict::Taken;
+        }
         if !self.may_answer(&reply_to, request.parts(), dialect) {
             tracing::debug!(topic = %request.topic(), response_topic = %reply_to.topic(), "response topic not allowed");
             self.counters().forbidden.increment();
@@ -161,10 +163,13 @@ where
         if held { Verdict::Held } else { Verdict::Taken }
     }
 
-    /// Whether an answer of this responder has come back on the topic of its request.
-    fn is_own_answer(&mut self, message: &Message, dialect: usize, now: Instant) -> bool {
+    /// Whether it is on the topic of an answer of this responder, which has come back.
+    fn is_answered(&mut self, reply_to: &ReplyTo, dialect: usize, now: Instant) -> bool {
         self.settings.dialects[dialect].answers_on_request_topic()
-            && self.answered.as_mut().is_some_and(|a| a.contains(message.topic.as_str(), now))
+            && self
+                .answered
+                .as_mut()
+                .is_some_and(|answered| answered.contains(place(reply_to), now))
     }
 
     fn malformed(&mut self, malformed: Malformed, dialect: usize, out: &mut Outbox<'_>) -> Verdict {
@@ -277,7 +282,7 @@ where
         if let Some(answered) = self.answered.as_mut()
             && self.settings.dialects[dialect].answers_on_request_topic()
         {
-            answered.insert(message.topic.as_str(), out.now());
+            answered.insert(place(reply_to), out.now());
         }
         if let Some(deadline) = deadline {
             self.deadlines.insert(token, deadline);
@@ -331,6 +336,27 @@ where
             let _ = ready.send(result);
         }
     }
+}
+
+/// What an answer and its request share.
+fn place(reply_to: &ReplyTo) -> (&str, Option<&Bytes>) {
+    (reply_to.topic().as_str(), reply_to.correlation_data())
+}
+
+/// How narrow a subscription is, the narrowest first, and the dialect that it is for.
+type Reading = (usize, usize);
+
+/// The subscriptions with their rank: a dialect whose topics are a part of another's reads them.
+/// Subscriptions to the same topics have the same rank, so that the dialect named first counts.
+fn ranked(
+    subscriptions: &[(Subscription, usize)],
+) -> impl Iterator<Item = (usize, &(Subscription, usize))> {
+    let mut filters: Vec<&TopicFilter> = subscriptions.iter().map(|(s, _)| &s.filter).collect();
+    filters.sort_by(|a, b| a.cmp_specificity(b));
+    let rank = move |filter: &TopicFilter| {
+        filters.partition_point(|other| other.cmp_specificity(filter).is_lt())
+    };
+    subscriptions.iter().map(move |entry| (rank(&entry.0.filter), entry))
 }
 
 /// What the outcomes of the subscriptions and of their end are reported under. Answers go by

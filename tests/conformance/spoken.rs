@@ -7,6 +7,8 @@ use tower_mqtt::dialect::{Dialect, IdFormat, Native, template};
 use tower_mqtt::requester::RequesterBuilder;
 use tower_mqtt::responder::ResponderBuilder;
 
+use crate::support::filter;
+
 pub(crate) struct Spoken {
     /// As a program has it.
     pub(crate) dialect: Arc<dyn Dialect>,
@@ -58,7 +60,13 @@ pub(crate) fn called(name: &str) -> Spoken {
         }
         "tencent" => spoken!(tencent::rrpc(), tencent::rrpc().ids(OWN)),
         "tencent-explorer" => spoken!(tencent::explorer(), tencent::explorer().ids(OWN)),
-        "tencent-client-token" => spoken!(tencent::client_token()),
+        "tencent-client-token" => Spoken {
+            // It must not listen to everything.
+            asking: |builder| {
+                builder.dialect(tencent::client_token()).peers(filter("KL4J2TEST1/#"))
+            },
+            ..spoken!(tencent::client_token())
+        },
         "azure-direct-methods" => spoken!(template::azure_direct_methods()),
         "huawei-commands" => spoken!(template::huawei_commands()),
         other => panic!("no dialect is called {other}"),

@@ -411,3 +411,56 @@ async fn devices_come_and_go_while_they_are_asked() {
     });
     soon(asking).await.expect("no panic").expect("no panic");
 }
+
+/// Two devices that hear each other on the topic of a request, and answer all that they hear.
+#[tokio::test]
+async fn devices_that_answer_each_other_are_cut_short() {
+    const TOPIC: &str = "/ext/rrpc/1/pk/dn/user/get";
+    let (hub, address) = start(Hub::builder()).await;
+    let mut monitor = client(address, "monitor").await;
+    monitor.subscribe("#", QOS_1).await;
+    let mut devices = Vec::new();
+    for name in ["gateway", "device"] {
+        let mut device = Raw::connect(address, &v311(name)).await;
+        device.subscribe("/ext/rrpc/#", 0).await;
+        devices.push(tokio::spawn(async move {
+            loop {
+                let message = device.message().await;
+                device.publish(0x30, &message.topic, b"answer", &Properties::none()).await;
+            }
+        }));
+    }
+    let mut asker = client(address, "asker").await;
+    asker.publish(0x30, TOPIC, b"request", &Properties::none()).await;
+    let looped = async {
+        while hub.stats().looped == 0 {
+            tokio::task::yield_now().await;
+        }
+    };
+    soon(looped).await;
+    devices.iter().for_each(tokio::task::JoinHandle::abort);
+    asker.publish(0x30, "end", b"", &Properties::none()).await;
+    let mut seen = 0;
+    while monitor.message().await.topic == TOPIC {
+        seen += 1;
+    }
+    assert_eq!(seen, 8, "a request and what may be answers, not thousands");
+}
+
+#[tokio::test]
+async fn the_name_of_another_does_not_divert_what_is_pushed() {
+    const SERVICE: &str = "/ext/rrpc/1/sys/a1/d1/thing/service/get";
+    let builder = Hub::builder().authorize(|_, client_id, access| match access {
+        Access::Subscribe(_) => client_id.starts_with("a1&d1"),
+        _ => true,
+    });
+    let (_hub, address) = start(builder).await;
+    let mut device = Raw::connect(address, &v311("a1&d1|ext=1|")).await;
+    let mut asker = client(address, "asker").await;
+    assert_eq!(ask(&mut asker, SERVICE).await, TAKEN);
+    assert_eq!(device.message().await.topic, SERVICE);
+    // One may not subscribe, and one is a device by no dialect but that of custom topics.
+    let _others = (client(address, "a1.d1").await, client(address, "sys/a1").await);
+    assert_eq!(ask(&mut asker, SERVICE).await, TAKEN);
+    assert_eq!(device.message().await.topic, SERVICE);
+}

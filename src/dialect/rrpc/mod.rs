@@ -63,6 +63,7 @@
 //! | answer for others behind them, on their topics | gateways | nothing over a broker. A hub knows whom a client answers for by its topics, and before it has subscribed by `hub::Identity::device` |
 //! | take an Alink id only as text | Aliyun's SDK for Python | nothing: `ThingService` writes it so |
 //! | take and give JSON only | Tencent's SDK for Python | ask with JSON, and expect `"ok"` with its quotes |
+//! | cut a message id off at 31 bits | an old SDK of Aliyun's for C | ask with [`IdFormat::Decimal`](super::IdFormat::Decimal) of 31 bits |
 //! | write two slashes behind the id | Aliyun's sample for Android | nothing: it is read, and answered byte for byte |
 //!
 //! Where ids are short they come round again, so a [`DedupLayer`](crate::layer::DedupLayer) in front of a

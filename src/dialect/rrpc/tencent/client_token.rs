@@ -61,8 +61,9 @@ pub fn client_token() -> ClientToken {
 /// with another method is none. 4 s by default; answers go out at QoS 0.
 ///
 /// Answers come on the topic of the request unless told otherwise. Then a requester subscribes to the
-/// addresses of its [peers](crate::requester::RequesterBuilder::peers), which is everything unless it
-/// names them.
+/// addresses of its [peers](crate::requester::RequesterBuilder::peers), and must name them: to
+/// subscribe to everything would miss topics that start with `$`, and hide from all others on the server
+/// that nobody is there.
 /// ([Source](https://cloud.tencent.com/document/api/1081/134467))
 #[derive(Debug, Clone)]
 pub struct ClientToken {
@@ -128,7 +129,7 @@ fn with_token(object: &[u8], token: &str) -> Option<Vec<u8>> {
         return Some([before, token, after].concat());
     }
     let (before, after) = object.split_at(object.iter().position(|byte| *byte == b'{')? + 1);
-    let comma: &[u8] = if after.trim_ascii_start() == b"}" { b"" } else { b"," };
+    let comma: &[u8] = if after.trim_ascii() == b"}" { b"" } else { b"," };
     Some([before, br#""clientToken":"#, token, comma, after].concat())
 }
 
@@ -158,10 +159,11 @@ impl Dialect for ClientToken {
     }
 
     fn response_subscription(&self, _: &TopicName, peers: &TopicFilter) -> Option<Subscription> {
-        Some(match &self.replies_on {
-            Some(filter) => Subscription::new(filter.clone()),
-            None => Subscription { no_local: true, ..Subscription::new(peers.clone()) },
-        })
+        match &self.replies_on {
+            Some(filter) => Some(Subscription::new(filter.clone())),
+            None if peers.filter() == "#" => None,
+            None => Some(Subscription { no_local: true, ..Subscription::new(peers.clone()) }),
+        }
     }
 
     fn request_key(&self, request: &Request, id: &Bytes) -> Result<Bytes, InvalidRequest> {
