@@ -1,5 +1,6 @@
 //! A network connection: handshake, then packets, for both versions of the protocol.
 
+mod packets;
 mod v3;
 mod v5;
 
@@ -9,15 +10,18 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use futures_util::FutureExt;
 use ntex::io::{IoBoxed, IoConfig};
 use ntex::service::cfg::SharedCfg;
 use ntex::service::{Pipeline, Service, ServiceFactory, boxed};
 use ntex::time::Seconds;
+use ntex::util::Bytes as NtexBytes;
 use ntex_mqtt::control::Control;
-use ntex_mqtt::{MqttServer, MqttServiceConfig, QoS};
-use tokio::sync::Mutex;
+use ntex_mqtt::{MqttServer, MqttServiceConfig, Payload, QoS};
 use ulid::Ulid;
 
+use self::packets::WholePackets;
+use super::builder::HubLimits;
 use super::client::Client;
 use super::shared::Shared;
 use super::worker::Worker;
@@ -48,21 +52,23 @@ impl TryFrom<SessionError> for ntex_mqtt::v5::PublishAck {
 pub(super) struct Seat {
     worker: Rc<Worker>,
     client: Rc<Client>,
-    /// Held by the message that is being read: one whose payload has not arrived completely must
-    /// not be overtaken by the next [MQTT-4.6.0-6].
-    turn: Mutex<()>,
 }
 
 impl Seat {
     fn new(worker: &Rc<Worker>, client: Rc<Client>) -> Rc<Self> {
-        Rc::new(Self { worker: Rc::clone(worker), client, turn: Mutex::new(()) })
+        Rc::new(Self { worker: Rc::clone(worker), client })
     }
 
     /// Whether a payload of this size can have been meant. ntex-mqtt's codec takes a PUBLISH whose
     /// header is longer than its Remaining Length for one with almost 4 GiB of payload.
     fn is_possible(&self, payload: u32) -> bool {
-        payload <= self.worker.shared.limits.packet.max(1)
+        payload <= longest_packet(&self.worker.shared.limits)
     }
+}
+
+/// The payload of a packet that is [there completely](WholePackets).
+fn whole(payload: &Payload) -> Result<NtexBytes, SessionError> {
+    payload.read_all().now_or_never().and_then(Result::ok).ok_or(SessionError)
 }
 
 impl Drop for Seat {
@@ -92,9 +98,10 @@ impl Server {
     /// Takes a connection over. It counts as one until it has ended.
     pub(super) fn serve(&self, worker: &Rc<Worker>, stream: TcpStream, peer: SocketAddr) {
         let connection = Connection(Arc::clone(&worker.shared));
+        let packets = WholePackets::new(longest_packet(&worker.shared.limits));
         let _ = stream.set_nodelay(true);
         let io = match ntex::rt::from_tcp_stream(stream, self.config.clone()) {
-            Ok(io) => IoBoxed::from(io),
+            Ok(io) => IoBoxed::from(io.add_filter(packets)),
             Err(error) => return tracing::debug!(%peer, %error, "a connection was lost at once"),
         };
         let service = self.service.clone();
@@ -159,9 +166,7 @@ fn config(shared: &Shared) -> SharedCfg {
     let handshake = Seconds::new(whole_seconds(limits.handshake));
     let mqtt = MqttServiceConfig::new()
         .set_max_qos(QoS::AtLeastOnce)
-        .set_max_size(limits.packet.max(1))
-        // No payload comes in more than two pieces, so that it need not be put together.
-        .set_min_chunk_size(limits.packet.max(1))
+        .set_max_size(longest_packet(limits))
         .set_max_receive(limits.receive_maximum.max(1))
         .set_max_send(u16::MAX)
         .protocol_version_timeout(handshake)
@@ -171,6 +176,11 @@ fn config(shared: &Shared) -> SharedCfg {
         .set_write_buf(WRITE_BUFFER.0, WRITE_BUFFER.1, 16)
         .set_disconnect_timeout(Seconds::new(1));
     SharedCfg::new("hub").add(mqtt).add(io).into()
+}
+
+/// Zero would be no limit.
+fn longest_packet(limits: &HubLimits) -> u32 {
+    limits.packet.max(1)
 }
 
 fn whole_seconds(duration: Duration) -> u16 {

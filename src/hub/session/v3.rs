@@ -8,7 +8,7 @@ use ntex_mqtt::v3::{
     Handshake, HandshakeAck, ProtocolMessage, ProtocolMessageAck, Publish, Session, control,
 };
 
-use super::{Seat, SessionError, client_id};
+use super::{Seat, SessionError, client_id, whole};
 use crate::core::packet::{Qos, ReasonCode, Subscription};
 use crate::core::topic::TopicFilter;
 use crate::hub::access::{Credentials, Protocol};
@@ -43,8 +43,8 @@ macro_rules! server {
         ))
         .publish(ntex::service::fn_factory_with_config(
             async |session: $crate::hub::session::v3::V3| {
-                Ok::<_, SessionError>(ntex::service::fn_service(async move |publish| {
-                    $crate::hub::session::v3::publish(&session, publish).await
+                Ok::<_, SessionError>(ntex::service::fn_service(move |publish| {
+                    std::future::ready($crate::hub::session::v3::publish(&session, publish))
                 }))
             },
         ))
@@ -144,12 +144,11 @@ async fn subscribe_all(session: &V3, mut subscribe: control::Subscribe) -> Proto
     subscribe.ack()
 }
 
-pub(super) async fn publish(session: &V3, publish: Publish) -> Result<(), SessionError> {
+pub(super) fn publish(session: &V3, mut publish: Publish) -> Result<(), SessionError> {
     if !session.is_possible(publish.packet().payload_size) {
         return Err(SessionError);
     }
-    let _turn = session.turn.lock().await;
-    let payload = publish.read_all().await.map_err(|_| SessionError)?;
+    let payload = whole(&publish.take_payload())?;
     // A refusal cannot be said [MQTT-3.3.5-2]: the message is dropped, and the hub counts it.
     if let Ok(message) = convert::from_v3(publish.publish_topic(), publish.qos(), payload) {
         session.worker.publish(&session.client, message);

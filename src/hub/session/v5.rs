@@ -12,7 +12,7 @@ use ntex_mqtt::v5::{
     control,
 };
 
-use super::{Seat, SessionError, client_id};
+use super::{Seat, SessionError, client_id, whole};
 use crate::core::packet::{ReasonCode, Subscription};
 use crate::core::topic::TopicFilter;
 use crate::hub::access::{Credentials, Protocol};
@@ -52,8 +52,8 @@ macro_rules! server {
         ))
         .publish(ntex::service::fn_factory_with_config(
             async |session: $crate::hub::session::v5::V5| {
-                Ok::<_, SessionError>(ntex::service::fn_service(async move |publish| {
-                    $crate::hub::session::v5::publish(&session, publish).await
+                Ok::<_, SessionError>(ntex::service::fn_service(move |publish| {
+                    std::future::ready($crate::hub::session::v5::publish(&session, publish))
                 }))
             },
         ))
@@ -200,10 +200,7 @@ async fn subscribe_all(session: &V5, mut subscribe: control::Subscribe) -> Proto
     subscribe.ack()
 }
 
-pub(super) async fn publish(
-    session: &V5,
-    mut publish: Publish,
-) -> Result<PublishAck, SessionError> {
+pub(super) fn publish(session: &V5, mut publish: Publish) -> Result<PublishAck, SessionError> {
     if publish.retain() {
         // [MQTT-3.2.2-14]: CONNACK has said that there are no retained messages.
         session.client.close(ReasonCode::RETAIN_NOT_SUPPORTED);
@@ -213,8 +210,7 @@ pub(super) async fn publish(
         session.client.close(ReasonCode::MALFORMED_PACKET);
         return Err(SessionError);
     }
-    let _turn = session.turn.lock().await;
-    let payload = publish.read_all().await.map_err(|_| SessionError)?;
+    let payload = whole(&publish.take_payload())?;
     let acknowledgement = match message(std::mem::take(publish.packet_mut()), payload) {
         Ok(mut message) => {
             // [MQTT-3.3.1-3]

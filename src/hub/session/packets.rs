@@ -1,0 +1,192 @@
+//! Packets are shown to ntex-mqtt when they are there completely.
+//!
+//! It would start with a PUBLISH before its payload has come. What follows such a message has to wait
+//! for it [MQTT-4.6.0-6], in a task for each, and as a read mostly ends within a packet, that would be
+//! nearly every message of a busy connection. This way none waits: all that a read has brought are
+//! taken in one go, and what is written for them leaves at once.
+
+use std::cell::Cell;
+use std::io;
+
+use ntex::io::{FilterBuf, FilterLayer};
+use ntex::util::BytesMut;
+
+/// A layer under MQTT that keeps back what is not a whole packet.
+#[derive(Debug)]
+pub(super) struct WholePackets {
+    /// The greatest Remaining Length.
+    longest: usize,
+    /// What CONNECT says.
+    version: Cell<Option<u8>>,
+}
+
+impl WholePackets {
+    pub(super) fn new(longest: u32) -> Self {
+        Self { longest: longest as usize, version: Cell::new(None) }
+    }
+
+    /// How many of these bytes are whole packets. All of them when there is one that ntex-mqtt will
+    /// refuse, which need not be complete for that.
+    fn complete(&self, bytes: &[u8]) -> usize {
+        let mut end = 0;
+        while let Some((&first, rest)) = bytes[end..].split_first() {
+            match variable_byte_integer(rest) {
+                Length::Unknown => return end,
+                Length::Known(remaining, _) if remaining > self.longest => return bytes.len(),
+                Length::Known(remaining, size) => {
+                    let Some(body) = rest.get(size..size + remaining) else { return end };
+                    if !self.has_room_for_header(first, body) {
+                        return bytes.len();
+                    }
+                    end += 1 + size + remaining;
+                }
+                Length::Impossible => return bytes.len(),
+            }
+        }
+        end
+    }
+
+    /// Whether the header of a PUBLISH is within its packet. ntex-mqtt does not look, and would wait
+    /// for the rest of it.
+    fn has_room_for_header(&self, first: u8, body: &[u8]) -> bool {
+        if self.version.get().is_none() {
+            self.version.set(protocol_version(body));
+        }
+        first >> 4 != PUBLISH || publish_header(first, body, self.version.get()).is_some()
+    }
+}
+
+const PUBLISH: u8 = 3;
+
+/// The version in a CONNECT, behind the name of the protocol (MQTT 5 §3.1.2.2).
+fn protocol_version(connect: &[u8]) -> Option<u8> {
+    let (_, rest) = string(connect)?;
+    rest.first().copied()
+}
+
+/// The header of a PUBLISH (MQTT 5 §3.3.2): topic, packet identifier, properties.
+fn publish_header(first: u8, body: &[u8], version: Option<u8>) -> Option<()> {
+    let (_, rest) = string(body)?;
+    let at_most_once = first & 0b0110 == 0;
+    let rest = if at_most_once { rest } else { rest.get(2..)? };
+    if version == Some(5) {
+        let Length::Known(properties, size) = variable_byte_integer(rest) else { return None };
+        rest.get(size..size + properties)?;
+    }
+    Some(())
+}
+
+fn string(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
+    let (length, rest) = bytes.split_first_chunk()?;
+    rest.split_at_checked(u16::from_be_bytes(*length).into())
+}
+
+impl FilterLayer for WholePackets {
+    fn process_read_buf(&self, buf: &FilterBuf<'_>) -> io::Result<()> {
+        buf.with_read_buffers(|from, to| {
+            let Some(source) = from else { return };
+            let complete = self.complete(source);
+            if complete == 0 {
+                return;
+            }
+            if !to.is_empty() {
+                to.extend_from_slice(&source.split_to(complete));
+                return;
+            }
+            // The beginning of a packet is what is copied, and not the packets before it.
+            let mut rest = buf.io().cfg().read_buf().get();
+            rest.extend_from_slice(&source[complete..]);
+            source.truncate(complete);
+            let whole = std::mem::replace(source, rest);
+            release(buf, std::mem::replace(to, whole));
+        });
+        Ok(())
+    }
+
+    fn process_write_buf(&self, buf: &FilterBuf<'_>) -> io::Result<()> {
+        buf.with_write_buffers(|from, to| from.move_to(to));
+        Ok(())
+    }
+}
+
+fn release(buf: &FilterBuf<'_>, unused: BytesMut) {
+    buf.io().cfg().read_buf().release(unused);
+}
+
+enum Length {
+    /// With the number of bytes that say it.
+    Known(usize, usize),
+    Unknown,
+    Impossible,
+}
+
+/// A length as packets have it (MQTT 5 §1.5.5).
+fn variable_byte_integer(bytes: &[u8]) -> Length {
+    let mut value = 0;
+    for place in 0..4 {
+        let Some(byte) = bytes.get(place) else { return Length::Unknown };
+        value |= usize::from(byte & 0x7F) << (7 * place);
+        if byte & 0x80 == 0 {
+            return Length::Known(value, place + 1);
+        }
+    }
+    Length::Impossible
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// Behind a CONNECT of this version.
+    fn limit(version: u8) -> WholePackets {
+        let limit = WholePackets::new(1000);
+        assert_eq!(limit.complete(&[0x10, 7, 0, 4, b'M', b'Q', b'T', b'T', version]), 9);
+        limit
+    }
+
+    /// Of no particular kind.
+    fn packet(remaining: usize) -> Vec<u8> {
+        let (low, high) = ((remaining & 0x7F) as u8, (remaining >> 7) as u8);
+        let mut packet = if high == 0 { vec![0xC0, low] } else { vec![0xC0, low | 0x80, high] };
+        packet.resize(packet.len() + remaining, 0xFF);
+        packet
+    }
+
+    proptest! {
+        #[test]
+        fn packets_are_seen_when_their_last_byte_is_there(
+            lengths in proptest::collection::vec(0_usize..1000, 0..5),
+            cut in 0_usize..6000,
+        ) {
+            let mut bytes = Vec::new();
+            let mut ends = vec![0];
+            for length in lengths {
+                bytes.extend(packet(length));
+                ends.push(bytes.len());
+            }
+            let cut = cut.min(bytes.len());
+            let whole = ends.into_iter().filter(|end| *end <= cut).max();
+            prop_assert_eq!(Some(limit(5).complete(&bytes[..cut])), whole);
+        }
+    }
+
+    #[test]
+    fn what_will_be_refused_is_not_waited_for() {
+        let too_long = [0x30, 0xE9, 0x07]; // 1001
+        assert_eq!(limit(5).complete(&too_long), 3);
+        let no_length = [0x30, 0xFF, 0xFF, 0xFF, 0xFF];
+        assert_eq!(limit(5).complete(&no_length), 5);
+        assert_eq!(limit(5).complete(&no_length[..4]), 0);
+    }
+
+    #[test]
+    fn a_header_that_is_longer_than_its_packet_is_shown_with_what_follows() {
+        let topic = [0x30, 4, 0, 1, b't', 1, b'!'];
+        assert_eq!(limit(4).complete(&topic), 6, "the version has no properties");
+        assert_eq!(limit(5).complete(&topic), 7, "one byte of properties is missing");
+        let identifier = [0x32, 4, 0, 1, b't', 1, b'!'];
+        assert_eq!(limit(4).complete(&identifier), 7);
+    }
+}
