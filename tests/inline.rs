@@ -91,3 +91,49 @@ async fn in_the_hub_it_runs_on_the_worker() {
     let elsewhere = call(&requester, to("spawned")).await.unwrap();
     assert_ne!(elsewhere.payload(), "mqtt-hub-0");
 }
+
+#[cfg(feature = "ntex")]
+#[tokio::test]
+async fn what_runs_beside_the_connection_is_on_its_thread_and_may_ask_there() {
+    let hub = tower_mqtt::Hub::builder().bind("127.0.0.1:0").start().await.unwrap();
+    let place = async || std::thread::current().name().unwrap_or_default().to_owned();
+    let router = Router::new().route("place", place);
+    let _responder = Responder::builder(hub.link("answerer")).inline().serve(router).await.unwrap();
+    let address = format!("mqtt://{}?client_id=asker", hub.local_addr().unwrap());
+    for link in [hub.link("in the hub"), tower_mqtt::Client::connect(&address).await.unwrap()] {
+        let requester = Requester::builder(link.clone()).build().await.unwrap();
+        let here = link.run_local(async move {
+            let there = call(&requester, to("place")).await.unwrap();
+            assert_eq!(there.payload(), "mqtt-hub-0");
+            std::thread::current().name().unwrap_or_default().to_owned()
+        });
+        assert!(["mqtt-hub-0", "tower-mqtt-aske"].contains(&here.await.unwrap().as_str()));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_runs_beside_the_connection_ends_with_its_caller_with_the_link_or_with_a_panic() {
+    let network = Network::new();
+    let link = network.link("beside");
+    let (dropped, mut drops) = mpsc::unbounded_channel();
+    let forever = |dropped: &mpsc::UnboundedSender<()>| {
+        let guard = says_when_dropped(dropped);
+        async move {
+            let _guard = guard;
+            std::future::pending::<()>().await;
+        }
+    };
+    let given_up = tokio::time::timeout(SECOND, link.run_local(forever(&dropped))).await;
+    assert!(given_up.is_err());
+    drops.recv().await.unwrap();
+
+    let (other, panicking) = (link.clone(), link.clone());
+    let closed = tokio::spawn(async move { other.run_local(forever(&dropped)).await });
+    let panic = async { panic!("on purpose") };
+    let panicked = tokio::spawn(async move { panicking.run_local::<_>(panic).await });
+    assert!(panicked.await.unwrap_err().is_panic());
+    link.close();
+    assert_eq!(closed.await.unwrap(), Err(tower_mqtt::link::LinkClosed));
+    drops.recv().await.unwrap();
+    assert_eq!(link.run_local(async {}).await, Err(tower_mqtt::link::LinkClosed));
+}

@@ -25,6 +25,9 @@ pub(crate) struct Options {
     payload: usize,
     #[arg(long)]
     millis: u64,
+    /// Ask on the connection's thread.
+    #[arg(long)]
+    local: bool,
 }
 
 pub(crate) async fn ask(options: &Options) -> Result<(), Error> {
@@ -36,9 +39,10 @@ pub(crate) async fn ask(options: &Options) -> Result<(), Error> {
     let request = Request::to(topic, payload).qos(qos);
 
     let window = Duration::from_millis(options.millis);
-    run_for(&requester, &request, options.in_flight, window / 3).await?;
+    let load = Load { requester, request, in_flight: options.in_flight, local: options.local };
+    load.run_for(window / 3).await?;
     let (before, start) = (cpu_time()?, Instant::now());
-    let times = run_for(&requester, &request, options.in_flight, window).await?;
+    let times = load.run_for(window).await?;
     let measurement = Measurement::new(&times, start.elapsed(), cpu_time()?.saturating_sub(before));
     let mut out = std::io::stdout().lock();
     serde_json::to_writer(&mut out, &measurement)?;
@@ -46,22 +50,32 @@ pub(crate) async fn ask(options: &Options) -> Result<(), Error> {
     Ok(())
 }
 
-async fn run_for(
-    requester: &Requester,
-    request: &Request,
+struct Load {
+    requester: Requester,
+    request: Request,
     in_flight: usize,
-    window: Duration,
-) -> Result<Histogram<u64>, Error> {
-    let end = Instant::now() + window;
-    let mut callers = tokio::task::JoinSet::new();
-    for _ in 0..in_flight {
-        callers.spawn(call_until(end, requester.clone(), request.clone()));
+    local: bool,
+}
+
+impl Load {
+    async fn run_for(&self, window: Duration) -> Result<Histogram<u64>, Error> {
+        let end = Instant::now() + window;
+        let mut callers = tokio::task::JoinSet::new();
+        for _ in 0..self.in_flight {
+            let calls = call_until(end, self.requester.clone(), self.request.clone());
+            if self.local {
+                let link = self.requester.link().clone();
+                callers.spawn(async move { link.run_local(calls).await? });
+            } else {
+                callers.spawn(calls);
+            }
+        }
+        let mut all = Histogram::new(3)?;
+        while let Some(times) = callers.join_next().await {
+            all.add(times??)?;
+        }
+        Ok(all)
     }
-    let mut all = Histogram::new(3)?;
-    while let Some(times) = callers.join_next().await {
-        all.add(times??)?;
-    }
-    Ok(all)
 }
 
 async fn call_until(

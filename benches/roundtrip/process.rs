@@ -25,6 +25,8 @@ pub(crate) struct Candidate {
     program: PathBuf,
     /// More arguments of the responder.
     respond: &'static [&'static str],
+    /// More arguments of the asking process.
+    ask: &'static [&'static str],
     qos: u8,
     broker: Option<&'static str>,
 }
@@ -41,6 +43,7 @@ pub(crate) fn candidates() -> Result<Vec<Candidate>, Error> {
         name,
         program: program.to_owned(),
         respond: &[],
+        ask: &[],
         qos,
         broker,
     };
@@ -49,6 +52,11 @@ pub(crate) fn candidates() -> Result<Vec<Candidate>, Error> {
         Candidate {
             respond: &["--inline"],
             ..candidate("tower-mqtt, hub, inline, QoS 0", &ours, 0, None)
+        },
+        Candidate {
+            respond: &["--inline"],
+            ask: &["--local"],
+            ..candidate("tower-mqtt, hub, inline + local, QoS 0", &ours, 0, None)
         },
         candidate("bare ntex-mqtt, direct, QoS 0", &bare, 0, None),
         candidate("tower-mqtt, hub, QoS 1", &ours, 1, None),
@@ -91,6 +99,7 @@ impl Candidate {
             .args(["--in-flight", &load.in_flight.to_string()])
             .args(["--payload", &load.payload.to_string()])
             .args(["--millis", &load.window.as_millis().to_string()])
+            .args(self.ask)
             .stderr(Stdio::inherit())
             .output()?;
         if !output.status.success() {

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
 use tokio::sync::Mutex;
+use tokio::task::JoinSet;
 
 use super::access::{Credentials, Protocol};
 use super::client::{Client, Peer};
@@ -18,7 +19,7 @@ use crate::link::ntex::convert;
 use crate::link::ntex::thread::run;
 use crate::link::{
     AckId, Connecting, Connection, Driver, Event, Host, Link, LinkParts, LinkSeat, OutgoingLimits,
-    SendError, SendId, Transport,
+    SendError, SendId, Task, Transport,
 };
 
 type LocalDriver = RefCell<Driver<LocalTransport>>;
@@ -228,5 +229,9 @@ impl Transport for LocalTransport {
 
     fn disconnect(&mut self) {
         self.worker.leave(&self.client);
+    }
+
+    fn spawn(&self, task: Task, tasks: &mut JoinSet<()>) {
+        tasks.spawn_local(task);
     }
 }

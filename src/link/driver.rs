@@ -8,13 +8,14 @@ use std::time::Instant;
 
 use std::pin::Pin;
 use tokio::sync::{mpsc, watch};
+use tokio::task::JoinSet;
 use tokio::time::Sleep;
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 
 use super::outgoing::{EndpointId, Origin, Outgoing, PublishError, Published};
 use super::{
-    AckId, Connection, Endpoint, Event, LinkSeat, Outcome, SendId, Subscription, Token, Transport,
-    Verdict,
+    AckId, Connection, Endpoint, Event, LinkSeat, Order, Outcome, SendId, Subscription, Token,
+    Transport, Verdict,
 };
 use crate::core::packet::{Message, ReasonCode};
 use crate::core::topic::TopicFilter;
@@ -31,7 +32,9 @@ pub(crate) struct Driver<T: Transport> {
     next_serial: u64,
     /// The order in which messages are offered: requesters first.
     order: Vec<usize>,
-    attach: Option<mpsc::Receiver<Box<dyn Endpoint>>>,
+    orders: Option<mpsc::Receiver<Order>>,
+    /// What users run here.
+    tasks: JoinSet<()>,
     connected: watch::Sender<bool>,
     close: Pin<Box<WaitForCancellationFutureOwned>>,
     timer: Pin<Box<Sleep>>,
@@ -193,7 +196,7 @@ impl<T: Transport> State<T> {
 impl<T: Transport> Driver<T> {
     /// Needs a tokio runtime for its timer.
     pub(crate) fn new(transport: T, seat: LinkSeat) -> Self {
-        let LinkSeat { attach, connected, close, limits } = seat;
+        let LinkSeat { orders, connected, close, limits } = seat;
         Self {
             state: State {
                 transport,
@@ -207,7 +210,8 @@ impl<T: Transport> Driver<T> {
             endpoints: Vec::new(),
             next_serial: 0,
             order: Vec::new(),
-            attach: Some(attach),
+            orders: Some(orders),
+            tasks: JoinSet::new(),
             connected,
             close: Box::pin(CancellationToken::cancelled_owned(close)),
             timer: Box::pin(tokio::time::sleep(std::time::Duration::ZERO)),
@@ -232,11 +236,14 @@ impl<T: Transport> Driver<T> {
                 return Poll::Ready(());
             }
         }
-        if self.attach.is_none() && self.order.is_empty() {
+        if self.orders.is_none() && self.order.is_empty() {
             self.shut();
             return Poll::Ready(());
         }
         self.arm(cx);
+        let in_flight: usize =
+            self.endpoints.iter().flatten().map(|attached| attached.endpoint.in_flight()).sum();
+        self.state.transport.turn_is_over(in_flight + self.state.outgoing.unacknowledged());
         Poll::Pending
     }
 
@@ -259,13 +266,17 @@ impl<T: Transport> Driver<T> {
     }
 
     fn take_in(&mut self, cx: &mut Context<'_>, now: Instant) {
-        while let Some(attach) = &mut self.attach {
-            match attach.poll_recv(cx) {
-                Poll::Ready(Some(endpoint)) => self.admit(endpoint, now),
-                Poll::Ready(None) => self.attach = None,
+        while let Some(orders) = &mut self.orders {
+            match orders.poll_recv(cx) {
+                Poll::Ready(Some(Order::Attach(endpoint))) => self.admit(endpoint, now),
+                Poll::Ready(Some(Order::Run(task))) => {
+                    self.state.transport.spawn(task, &mut self.tasks);
+                }
+                Poll::Ready(None) => self.orders = None,
                 Poll::Pending => break,
             }
         }
+        while let Poll::Ready(Some(_)) = self.tasks.poll_join_next(cx) {}
     }
 
     fn admit(&mut self, mut endpoint: Box<dyn Endpoint>, now: Instant) {
@@ -437,7 +448,8 @@ impl<T: Transport> Driver<T> {
     pub(crate) fn shut(&mut self) {
         self.state.transport.disconnect();
         self.connected.send_replace(false);
-        self.attach = None;
+        self.orders = None;
+        self.tasks.abort_all();
         self.order.clear();
         for mut attached in self.endpoints.drain(..).flatten() {
             attached.endpoint.closed();

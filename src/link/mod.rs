@@ -22,7 +22,7 @@
 //! |---|---|---|
 //! | messages waiting to be sent ([`OutgoingLimits`]) | 16,384 messages, 8 MiB | a request fails with [`Overloaded`](crate::RequestError::Overloaded); an answer is dropped and counted |
 //! | QoS 1 messages not acknowledged | the server's Receive Maximum | further ones wait in the queue above |
-//! | endpoints being attached | 64 | attaching waits |
+//! | endpoints being attached, futures being [handed over](Link::run_local) | 64 | who asks for it waits |
 
 #![expect(clippy::result_large_err, reason = "a message that is not taken is given back whole")]
 
@@ -37,13 +37,16 @@ mod occupancy;
 mod outgoing;
 
 use std::fmt;
+use std::panic::{AssertUnwindSafe, resume_unwind};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll};
 use std::time::Instant;
 
-use tokio::sync::{mpsc, watch};
+use futures_util::FutureExt;
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 pub(crate) use self::acknowledgement::{Absence, Acknowledgement, is_refusal};
@@ -58,8 +61,8 @@ use crate::core::packet::{Message, ReasonCode, Subscription};
 use crate::core::topic::{TopicFilter, TopicName};
 use crate::error::ConnectError;
 
-/// Endpoints that wait to be taken in by the connection.
-const ATTACH_QUEUE: usize = 64;
+/// Endpoints and tasks that wait to be taken in by the connection.
+const ORDER_QUEUE: usize = 64;
 
 /// A connection: what requesters and responders are built on.
 ///
@@ -72,7 +75,7 @@ pub struct Link {
 
 struct Shared {
     client_id: Arc<str>,
-    attach: mpsc::Sender<Box<dyn Endpoint>>,
+    orders: mpsc::Sender<Order>,
     connected: watch::Receiver<bool>,
     close: CancellationToken,
     occupancy: Occupancy,
@@ -137,6 +140,61 @@ impl Link {
         self.shared.host.connect_as(format!("{}~{number}", self.client_id())).await
     }
 
+    /// Runs a future where the connection runs, and returns what it returns.
+    ///
+    /// Calls that are made there need no other thread to be woken, neither for the request nor for
+    /// the answer: with many small calls that is the greater part of their cost. It is the
+    /// counterpart of [`inline`](crate::responder::ResponderBuilder::inline), and the same holds: a
+    /// future that waits holds up nobody; one that computes for long, or blocks, holds up everything
+    /// on the connection.
+    ///
+    /// ```
+    /// # use tower_mqtt::{Request, RequestError, Requester, Responder, Router, link::memory};
+    /// use tower::{Service, ServiceExt};
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let (link, other) = memory::pair();
+    /// # let router = Router::new().route("temperature", async || "21");
+    /// # let _responder = Responder::builder(other).serve(router).await?;
+    /// let mut requester = Requester::builder(link.clone()).build().await?;
+    /// let readings = link.run_local(async move {
+    ///     let mut readings = Vec::new();
+    ///     for _ in 0..100 {
+    ///         let request = Request::new("temperature", "")?;
+    ///         readings.push(requester.ready().await?.call(request).await?.into_payload());
+    ///     }
+    ///     Ok::<_, RequestError>(readings)
+    /// });
+    /// assert_eq!(readings.await??.len(), 100);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// [`LinkClosed`]: the link was closed before the future was done.
+    ///
+    /// # Cancel safety
+    /// Dropping the future that this returns drops the one that it runs.
+    ///
+    /// # Panics
+    /// When the future panics.
+    pub async fn run_local<F>(&self, future: F) -> Result<F::Output, LinkClosed>
+    where
+        F: Future<Output: Send> + Send + 'static,
+    {
+        let (mut reply, output) = oneshot::channel();
+        let task = async move {
+            tokio::select! {
+                biased;
+                output = AssertUnwindSafe(future).catch_unwind() => drop(reply.send(output)),
+                () = reply.closed() => {}
+            }
+        };
+        self.order(Order::Run(Box::pin(task))).await?;
+        output.await.map_err(|_| LinkClosed)?.or_else(|panic| resume_unwind(panic))
+    }
+
     /// Counts an endpoint in, unless it and those that are there would wait for each other.
     pub(crate) fn enter(&self, role: Role) -> Result<Occupant, WouldStarve> {
         self.shared.occupancy.enter(role)
@@ -152,7 +210,11 @@ impl Link {
     }
 
     pub(crate) async fn attach(&self, endpoint: Box<dyn Endpoint>) -> Result<(), LinkClosed> {
-        self.shared.attach.send(endpoint).await.map_err(|_| LinkClosed)
+        self.order(Order::Attach(endpoint)).await
+    }
+
+    async fn order(&self, order: Order) -> Result<(), LinkClosed> {
+        self.shared.orders.send(order).await.map_err(|_| LinkClosed)
     }
 }
 
@@ -165,13 +227,23 @@ impl fmt::Debug for Link {
     }
 }
 
-/// The link was closed while an endpoint was being attached.
-#[derive(Debug)]
-pub(crate) struct LinkClosed;
+/// The link was closed before it was done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the link was closed")]
+pub struct LinkClosed;
+
+/// What handles ask the connection for.
+enum Order {
+    Attach(Box<dyn Endpoint>),
+    Run(Task),
+}
+
+/// A future of a user's that runs where the connection runs.
+pub(crate) type Task = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 /// The connection's side of a [`Link`]: what a [`Driver`] is made from.
 pub(crate) struct LinkSeat {
-    attach: mpsc::Receiver<Box<dyn Endpoint>>,
+    orders: mpsc::Receiver<Order>,
     connected: watch::Sender<bool>,
     close: CancellationToken,
     limits: OutgoingLimits,
@@ -180,27 +252,27 @@ pub(crate) struct LinkSeat {
 /// A handle whose host is not known yet, and the seat for whoever drives it.
 pub(crate) struct LinkParts {
     pub(crate) seat: LinkSeat,
-    attach: mpsc::Sender<Box<dyn Endpoint>>,
+    orders: mpsc::Sender<Order>,
     connected: watch::Receiver<bool>,
     close: CancellationToken,
 }
 
 impl LinkParts {
     pub(crate) fn new(limits: OutgoingLimits) -> Self {
-        let (attach, attach_rx) = mpsc::channel(ATTACH_QUEUE);
+        let (orders, orders_rx) = mpsc::channel(ORDER_QUEUE);
         let (connected_tx, connected) = watch::channel(false);
         let close = CancellationToken::new();
         let seat =
-            LinkSeat { attach: attach_rx, connected: connected_tx, close: close.clone(), limits };
-        Self { seat, attach, connected, close }
+            LinkSeat { orders: orders_rx, connected: connected_tx, close: close.clone(), limits };
+        Self { seat, orders, connected, close }
     }
 
     /// `host` is dropped with the last handle.
     pub(crate) fn into_link(self, client_id: Arc<str>, host: Box<dyn Host>) -> (Link, LinkSeat) {
-        let Self { seat, attach, connected, close } = self;
+        let Self { seat, orders, connected, close } = self;
         let occupancy = Occupancy::default();
         let siblings = AtomicUsize::new(0);
-        let shared = Shared { client_id, attach, connected, close, occupancy, siblings, host };
+        let shared = Shared { client_id, orders, connected, close, occupancy, siblings, host };
         (Link { shared: Arc::new(shared) }, seat)
     }
 }
@@ -251,6 +323,9 @@ pub(crate) trait Endpoint: Send {
     fn needs_poll(&self) -> bool {
         false
     }
+
+    /// Requests that are asked, or worked on, at this moment.
+    fn in_flight(&self) -> usize;
 
     /// When [`poll`](Self::poll) must be called again at the latest.
     fn next_deadline(&self) -> Option<Instant>;
@@ -317,6 +392,16 @@ pub(crate) trait Transport {
 
     /// Ends the connection with a DISCONNECT. No event follows.
     fn disconnect(&mut self);
+
+    /// Everything that has happened is dealt with, and so many exchanges are in flight.
+    fn turn_is_over(&mut self, in_flight: usize) {
+        let _ = in_flight;
+    }
+
+    /// Starts a task on the thread of this connection.
+    fn spawn(&self, task: Task, tasks: &mut JoinSet<()>) {
+        tasks.spawn(task);
+    }
 }
 
 /// Numbers what is sent, in order.

@@ -150,6 +150,11 @@ impl Outgoing {
         lost.chain(queued.into_iter().map(|(message, origin)| (message, origin, Outcome::NotSent)))
     }
 
+    /// Messages that the server has not acknowledged.
+    pub(super) fn unacknowledged(&self) -> usize {
+        self.window.len()
+    }
+
     /// Whether something that this endpoint published is not settled.
     pub(super) fn holds_any_of(&self, endpoint: EndpointId) -> bool {
         self.window.iter().any(|(_, _, origin)| origin.endpoint == endpoint)

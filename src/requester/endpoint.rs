@@ -325,6 +325,10 @@ impl link::Endpoint for Endpoint {
         self.turns.as_ref().is_some_and(Turns::has_next)
     }
 
+    fn in_flight(&self) -> usize {
+        self.exchanges.len()
+    }
+
     fn next_deadline(&self) -> Option<Instant> {
         let rest = self.turns.as_ref().and_then(Turns::next_deadline);
         self.exchanges.next_deadline().into_iter().chain(rest).min()

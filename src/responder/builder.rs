@@ -219,7 +219,11 @@ impl ResponderBuilder {
         let (commands, queue) = mpsc::unbounded_channel();
         let (ready, is_ready) = oneshot::channel();
         let counters = Arc::new(Counters::default());
-        let tasks = if self.inline { Tasks::inline() } else { Tasks::on(Handle::current()) };
+        let tasks = if self.inline {
+            Tasks::inline(commands.clone())
+        } else {
+            Tasks::on(&Handle::current(), commands.clone())
+        };
         let holds = self.acknowledge == Acknowledge::AfterAnswer;
         let settings = Settings {
             _occupant: holds.then(|| self.link.enter(Role::Holding)).transpose()?,
@@ -230,7 +234,7 @@ impl ResponderBuilder {
             slots: Arc::new(Semaphore::new(self.concurrency)),
             counters: Arc::clone(&counters),
         };
-        let endpoint = Endpoint::new(settings, service, tasks, commands.clone(), queue, ready);
+        let endpoint = Endpoint::new(settings, service, tasks, queue, ready);
         let responder = Responder { link: self.link, commands, counters };
         responder.link.attach(Box::new(endpoint)).await.map_err(|_| ServeError::Closed)?;
         is_ready.await.map_err(|_| ServeError::Closed)??;

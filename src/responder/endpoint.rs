@@ -16,7 +16,7 @@ use tower::Service;
 use self::stop::Stage;
 use super::builder::{Acknowledge, Allowed};
 use super::stats::Counters;
-use super::task::{self, Answerer, Command, Exchange};
+use super::task::{self, Command, Exchange};
 use super::tasks::Tasks;
 use crate::core::Recent;
 use crate::core::index::TopicIndex;
@@ -43,8 +43,6 @@ pub(super) struct Settings {
 pub(super) struct Endpoint<S> {
     settings: Settings,
     service: S,
-    /// For the tasks.
-    commands: mpsc::UnboundedSender<Command>,
     queue: mpsc::UnboundedReceiver<Command>,
     /// Which dialect a topic belongs to.
     routes: TopicIndex<Reading>,
@@ -76,7 +74,6 @@ where
         settings: Settings,
         service: S,
         tasks: Tasks,
-        commands: mpsc::UnboundedSender<Command>,
         queue: mpsc::UnboundedReceiver<Command>,
         ready: oneshot::Sender<Result<(), ServeError>>,
     ) -> Self {
@@ -91,7 +88,6 @@ where
         Self {
             settings,
             service,
-            commands,
             queue,
             routes,
             subscriptions,
@@ -159,6 +155,7 @@ where
         self.start(
             request,
             Exchange { serial: 0, dialect, reply_to, deadline, ack, slot: Some(slot) },
+            out,
         );
         if held { Verdict::Held } else { Verdict::Taken }
     }
@@ -201,15 +198,20 @@ where
         !loops && !reserved
     }
 
-    fn start(&mut self, request: Request, mut exchange: Exchange) {
+    fn start(&mut self, request: Request, mut exchange: Exchange, out: &mut Outbox<'_>) {
         self.next_serial += 1;
         exchange.serial = self.next_serial;
-        let deadline = exchange.deadline;
-        let answerer = Answerer::new(exchange, self.commands.clone());
-        let task = task::run(self.service.clone(), request, deadline, answerer);
         self.settings.counters.in_flight.fetch_add(1, Ordering::Relaxed);
         self.counters().received.increment();
-        self.tasks.start(self.next_serial, task);
+        let handling = task::handle(self.service.clone(), request, exchange.deadline);
+        if !self.tasks.are_inline() {
+            return self.tasks.start(exchange, handling);
+        }
+        // Most handlers that run here have nothing to wait for, and need no task.
+        match task::try_now(handling) {
+            Ok(outcome) => self.done(exchange, outcome, out),
+            Err(handling) => self.tasks.start(exchange, handling),
+        }
     }
 
     /// Answers without having run the service.
@@ -284,10 +286,7 @@ where
         {
             answered.insert(place(reply_to), out.now());
         }
-        if let Some(deadline) = deadline {
-            self.deadlines.insert(token, deadline);
-        }
-        match self.publish(message, token, out) {
+        match self.publish(message, token, deadline, out) {
             Err(PublishError::TooLarge { size, limit }) if !bare => {
                 tracing::error!(size, limit, "an answer is larger than the server accepts");
                 let status =
@@ -303,28 +302,39 @@ where
         &mut self,
         message: Message,
         token: Token,
+        deadline: Option<Instant>,
         out: &mut Outbox<'_>,
     ) -> Result<(), PublishError> {
         if out.connection().is_none() {
             self.unsent.push((message, token));
+            self.remember(token, deadline);
             return Ok(());
         }
         let at_most_once = message.qos == Qos::AtMostOnce;
         match out.publish(message, token) {
-            Ok(Published::Waiting) => Ok(()),
-            Ok(Published::Sent) => {
-                // Nothing more is heard of it.
-                if at_most_once {
-                    self.deadlines.remove(&token);
-                }
-                Ok(())
-            }
+            // Nothing more is heard of it.
+            Ok(Published::Sent) if at_most_once => self.forget(token),
+            Ok(Published::Sent | Published::Waiting) => self.remember(token, deadline),
             Err((error, message)) => {
                 tracing::debug!(topic = %message.topic, ?error, "an answer cannot be sent");
                 self.counters().undelivered.increment();
-                self.deadlines.remove(&token);
-                Err(error)
+                self.forget(token);
+                return Err(error);
             }
+        }
+        Ok(())
+    }
+
+    fn remember(&mut self, token: Token, deadline: Option<Instant>) {
+        if let Some(deadline) = deadline {
+            self.deadlines.insert(token, deadline);
+        }
+    }
+
+    fn forget(&mut self, token: Token) {
+        // At QoS 0 there is hardly ever one, and nothing to be hashed.
+        if !self.deadlines.is_empty() {
+            self.deadlines.remove(&token);
         }
     }
 
@@ -380,7 +390,8 @@ where
         // They wait for the subscriptions, so `still_wanted` sees them before they leave.
         for (message, token) in std::mem::take(&mut self.unsent) {
             // What went out before and does not fit now has been counted.
-            let _ = self.publish(message, token, out);
+            let deadline = self.deadlines.get(&token).copied();
+            let _ = self.publish(message, token, deadline, out);
         }
     }
 
@@ -456,7 +467,11 @@ where
         self.tasks.poll(cx);
         while let Poll::Ready(Some(command)) = self.queue.poll_recv(cx) {
             match command {
-                Command::Done(exchange, outcome) => self.done(exchange, outcome, out),
+                Command::Done(done) => {
+                    for (exchange, outcome) in done {
+                        self.done(exchange, outcome, out);
+                    }
+                }
                 Command::Shutdown { grace, done } => self.shutdown(grace, done, out),
             }
         }
@@ -465,6 +480,10 @@ where
 
     fn needs_poll(&self) -> bool {
         self.tasks.needs_poll()
+    }
+
+    fn in_flight(&self) -> usize {
+        self.tasks.len()
     }
 
     fn next_deadline(&self) -> Option<Instant> {

@@ -7,6 +7,7 @@ mod handle_error;
 mod handler;
 mod into_response;
 pub mod rejection;
+mod relay;
 mod route;
 mod router;
 mod stats;

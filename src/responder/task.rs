@@ -1,24 +1,24 @@
 //! One request on its way through the service, on a task of its own.
 
 use std::convert::Infallible;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::Pin;
+use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 use tower::{Service, ServiceExt};
 
+use super::relay::Relay;
 use crate::dialect::ReplyTo;
 use crate::link::AckId;
 use crate::message::{Request, Response, Status};
 use crate::scope;
 
-/// What tasks and handles send to the connection. The channel has no bound of its own: there is
-/// one [`Command::Done`] for each request that holds a slot.
-#[expect(
-    clippy::large_enum_variant,
-    reason = "all but one of a responder's commands are the large one"
-)]
+/// What tasks and handles send to the connection. The channel has no bound of its own: each request
+/// that holds a slot is once in a [`Command::Done`].
 pub(super) enum Command {
-    Done(Exchange, Outcome),
+    Done(Vec<(Exchange, Outcome)>),
     Shutdown { grace: Duration, done: Option<oneshot::Sender<()>> },
 }
 
@@ -47,18 +47,30 @@ pub(super) struct Exchange {
 /// Answers its request whatever happens: with a response, after a panic, or when it is dropped.
 pub(super) struct Answerer {
     exchange: Option<Exchange>,
-    commands: mpsc::UnboundedSender<Command>,
+    way: Way,
+}
+
+/// How it is told what has become of a request.
+#[derive(Clone)]
+pub(super) enum Way {
+    /// To a connection on the same thread.
+    Direct(mpsc::UnboundedSender<Command>),
+    Relayed(Relay),
 }
 
 impl Answerer {
-    pub(super) fn new(exchange: Exchange, commands: mpsc::UnboundedSender<Command>) -> Self {
-        Self { exchange: Some(exchange), commands }
+    pub(super) fn new(exchange: Exchange, way: Way) -> Self {
+        Self { exchange: Some(exchange), way }
     }
 
     fn finish(&mut self, outcome: Outcome) {
-        if let Some(exchange) = self.exchange.take() {
+        let Some(exchange) = self.exchange.take() else { return };
+        match &self.way {
             // It fails only when the connection is gone, and with it the way to the caller.
-            let _ = self.commands.send(Command::Done(exchange, outcome));
+            Way::Direct(commands) => {
+                let _ = commands.send(Command::Done(vec![(exchange, outcome)]));
+            }
+            Way::Relayed(relay) => relay.ended(exchange, outcome),
         }
     }
 }
@@ -71,26 +83,40 @@ impl Drop for Answerer {
 }
 
 /// Runs the service; drops its future at the deadline.
-pub(super) async fn run<S>(
-    service: S,
-    request: Request,
-    deadline: Option<Instant>,
-    mut answerer: Answerer,
-) where
+pub(super) async fn handle<S>(service: S, request: Request, deadline: Option<Instant>) -> Outcome
+where
     S: Service<Request, Response = Response, Error = Infallible>,
 {
     let handling = scope::enter(deadline, service.oneshot(request));
-    let outcome = match deadline {
+    let handled = match deadline {
         None => Some(handling.await),
         // It looks at the answer first: one that is there beats a clock that has run out.
         Some(deadline) => {
             tokio::time::timeout_at(tokio::time::Instant::from_std(deadline), handling).await.ok()
         }
     };
-    answerer.finish(match outcome {
-        Some(Ok(response)) => Outcome::Answered(response),
-        None => Outcome::Expired,
-    });
+    handled.map_or(Outcome::Expired, |Ok(response)| Outcome::Answered(response))
+}
+
+/// Handles a request without waiting for anything. Gives back what has to wait.
+pub(super) fn try_now<F>(handling: F) -> Result<Outcome, Pin<Box<F>>>
+where
+    F: Future<Output = Outcome>,
+{
+    let mut handling = Box::pin(handling);
+    let handled = catch_unwind(AssertUnwindSafe(move || {
+        // Nobody has to be woken: who takes it back polls it once more.
+        match handling.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
+            Poll::Ready(outcome) => Ok(outcome),
+            Poll::Pending => Err(handling),
+        }
+    }));
+    handled.unwrap_or(Ok(Outcome::Panicked))
+}
+
+/// Answers with the outcome.
+pub(super) async fn run(handling: impl Future<Output = Outcome>, mut answerer: Answerer) {
+    answerer.finish(handling.await);
 }
 
 impl Outcome {

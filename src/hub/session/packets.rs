@@ -9,7 +9,7 @@ use std::cell::Cell;
 use std::io;
 
 use ntex::io::{FilterBuf, FilterLayer};
-use ntex::util::BytesMut;
+use ntex::util::{BytePages, BytesMut};
 
 /// A layer under MQTT that keeps back what is not a whole packet.
 #[derive(Debug)]
@@ -104,7 +104,7 @@ impl FilterLayer for WholePackets {
     }
 
     fn process_write_buf(&self, buf: &FilterBuf<'_>) -> io::Result<()> {
-        buf.with_write_buffers(|from, to| from.move_to(to));
+        buf.with_write_buffers(BytePages::move_to);
         Ok(())
     }
 }

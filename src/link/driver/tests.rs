@@ -108,6 +108,10 @@ impl Endpoint for Probe {
         Poll::Pending
     }
 
+    fn in_flight(&self) -> usize {
+        0
+    }
+
     fn next_deadline(&self) -> Option<Instant> {
         self.notes.lock().unwrap().deadline
     }

@@ -13,6 +13,7 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 use super::options::Options;
+use super::quick_ack::QuickAck;
 use crate::core::packet::ReasonCode;
 use crate::core::topic::{TopicName, encode_level};
 use crate::error::ConnectError;
@@ -36,6 +37,7 @@ const BUFFER_CACHE: usize = 8;
 pub(super) struct Accepted {
     pub(super) io: IoBoxed,
     pub(super) codec: Codec,
+    pub(super) quick_ack: QuickAck,
     pub(super) connection: Connection,
     pub(super) client_id: String,
     /// Seconds; the server may have set it.
@@ -61,27 +63,29 @@ pub(super) async fn connect(
     clean_start: bool,
 ) -> Result<Accepted, ConnectError> {
     let attempt = async {
-        let io = open(&options, buffers).await?;
-        shake_hands(io, &options, clean_start).await
+        let (io, quick_ack) = open(&options, buffers).await?;
+        shake_hands(io, quick_ack, &options, clean_start).await
     };
     timeout(options.connect_timeout, attempt).await.unwrap_or(Err(ConnectError::Timeout))
 }
 
-async fn open(options: &Options, buffers: SharedCfg) -> Result<IoBoxed, ConnectError> {
+async fn open(options: &Options, buffers: SharedCfg) -> Result<(IoBoxed, QuickAck), ConnectError> {
     let connecting = async {
         let stream = TcpStream::connect((options.host.as_str(), options.port)).await?;
+        let stream = stream.into_std()?;
+        let quick_ack = QuickAck::of(&stream);
         // Sets TCP_NODELAY.
-        ntex::rt::from_tcp_stream(stream.into_std()?, buffers)
+        Ok((ntex::rt::from_tcp_stream(stream, buffers)?, quick_ack))
     };
-    let io = connecting.await.map_err(|error: io::Error| ConnectError::Unreachable {
-        address: options.address(),
-        source: Arc::new(error),
+    let (io, quick_ack) = connecting.await.map_err(|error: io::Error| {
+        ConnectError::Unreachable { address: options.address(), source: Arc::new(error) }
     })?;
-    Ok(io.boxed())
+    Ok((io.boxed(), quick_ack))
 }
 
 async fn shake_hands(
     io: IoBoxed,
+    quick_ack: QuickAck,
     options: &Options,
     clean_start: bool,
 ) -> Result<Accepted, ConnectError> {
@@ -92,7 +96,9 @@ async fn shake_hands(
     let packet = Packet::Connect(Box::new(packet(options, clean_start)));
     io.encode(Encoded::Packet(packet), &codec).map_err(|error| protocol(error.to_string()))?;
     match io.recv(&codec).await {
-        Ok(Some(Decoded::Packet(Packet::ConnectAck(ack), _))) => accept(io, codec, *ack, options),
+        Ok(Some(Decoded::Packet(Packet::ConnectAck(ack), _))) => {
+            accept(io, quick_ack, codec, *ack, options)
+        }
         Ok(Some(_)) => Err(protocol("its first packet is not a CONNACK")),
         Ok(None) => Err(protocol("it closed the connection during the handshake")),
         Err(Either::Left(error)) => Err(protocol(error.to_string())),
@@ -119,6 +125,7 @@ fn packet(options: &Options, clean_start: bool) -> Connect {
 
 fn accept(
     io: IoBoxed,
+    quick_ack: QuickAck,
     codec: Codec,
     ack: ConnectAck,
     options: &Options,
@@ -142,6 +149,7 @@ fn accept(
     Ok(Accepted {
         io,
         codec,
+        quick_ack,
         connection,
         client_id,
         keep_alive: ack.server_keepalive_sec.unwrap_or(options.keep_alive),

@@ -23,6 +23,7 @@ use ntex_mqtt::v5::codec::{
 use super::connect::Accepted;
 use super::convert;
 use super::keep_alive::KeepAlive;
+use super::quick_ack::QuickAck;
 use crate::core::packet::{Message, Qos, ReasonCode, Subscription};
 use crate::link::{AckId, Event, SendError, SendId};
 
@@ -47,6 +48,7 @@ pub(super) struct Session {
     io: IoBoxed,
     codec: Codec,
     keep_alive: KeepAlive,
+    quick_ack: QuickAck,
     at_least_once: bool,
     last_packet_id: u16,
     /// What was sent and is not acknowledged, by packet identifier.
@@ -79,11 +81,12 @@ struct Unacknowledged {
 impl Session {
     /// `first_ack`: no earlier session of this link has given this number or a greater one.
     pub(super) fn new(accepted: Accepted, first_ack: AckId) -> Self {
-        let Accepted { io, codec, keep_alive, at_least_once, .. } = accepted;
+        let Accepted { io, codec, quick_ack, keep_alive, at_least_once, .. } = accepted;
         Self {
             keep_alive: KeepAlive::start(keep_alive, io.get_ref()),
             io,
             codec,
+            quick_ack,
             at_least_once,
             last_packet_id: 0,
             awaited: HashMap::default(),
@@ -101,6 +104,10 @@ impl Session {
 
     pub(super) fn is_writable(&self) -> bool {
         !self.io.is_wr_backpressure()
+    }
+
+    pub(super) fn turn_is_over(&mut self, in_flight: usize) {
+        self.quick_ack.turn_is_over(in_flight);
     }
 
     pub(super) fn publish(&mut self, message: &Message, id: SendId) -> Result<(), SendError> {
@@ -228,6 +235,9 @@ impl Session {
                 Poll::Pending => return Poll::Pending,
                 Poll::Ready(Ok(decoded)) => {
                     self.keep_alive.heard();
+                    if is_acknowledged(&decoded) {
+                        self.quick_ack.want();
+                    }
                     if let Some(event) = self.receive(decoded).transpose() {
                         return Poll::Ready(event);
                     }
@@ -337,6 +347,15 @@ impl Session {
     pub(super) fn disconnect(self, reason: DisconnectReasonCode) -> IoBoxed {
         let _ = self.send(Packet::Disconnect(Disconnect::new(reason)));
         self.io
+    }
+}
+
+/// Whether it is a message at QoS 1, or a PUBACK.
+fn is_acknowledged(decoded: &Decoded) -> bool {
+    match decoded {
+        Decoded::Publish(packet, ..) => packet.packet_id.is_some(),
+        Decoded::Packet(packet, _) => matches!(packet, Packet::PublishAck(_)),
+        Decoded::PayloadChunk(..) => false,
     }
 }
 

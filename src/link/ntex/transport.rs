@@ -12,6 +12,7 @@ use std::time::Duration;
 use ntex::SharedCfg;
 use ntex::io::IoBoxed;
 use ntex_mqtt::v5::codec::DisconnectReasonCode;
+use tokio::task::JoinSet;
 use tokio::time::{Sleep, sleep, timeout};
 
 use super::connect::{Accepted, connect};
@@ -20,7 +21,7 @@ use super::reconnect::Backoff;
 use super::session::{Ended, Session};
 use crate::core::packet::{Message, ReasonCode, Subscription};
 use crate::error::ConnectError;
-use crate::link::{AckId, Event, SendError, SendId, Transport};
+use crate::link::{AckId, Event, SendError, SendId, Task, Transport};
 
 /// How long a DISCONNECT may take to leave.
 const FAREWELL_LIMIT: Duration = Duration::from_secs(1);
@@ -204,6 +205,16 @@ impl Transport for Client {
             let io = session.disconnect(DisconnectReasonCode::NormalDisconnection);
             self.farewell.0.set(Some(io));
         }
+    }
+
+    fn turn_is_over(&mut self, in_flight: usize) {
+        if let Some(session) = self.session() {
+            session.turn_is_over(in_flight);
+        }
+    }
+
+    fn spawn(&self, task: Task, tasks: &mut JoinSet<()>) {
+        tasks.spawn_local(task);
     }
 }
 
