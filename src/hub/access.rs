@@ -112,8 +112,9 @@ pub(super) fn response_base(client_id: &str) -> Option<TopicName> {
 ///
 /// A filter with a wildcard in the place of the client identifier counts as well.
 pub(super) fn is_private(topic: &str) -> bool {
-    let mut levels = topic.split('/');
-    levels.next() == Some("clients") && levels.nth(1) == Some("responses")
+    let behind = topic.strip_prefix("clients/").and_then(|rest| rest.split_once('/'));
+    let below = behind.and_then(|(_, rest)| rest.strip_prefix("responses"));
+    below.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }
 
 /// Whether this client may subscribe to a private filter: only to its own.

@@ -10,7 +10,7 @@ use super::shared::ClientKey;
 use super::worker::{Deliveries, Worker};
 use crate::core::packet::{Message, Qos, ReasonCode};
 use crate::core::subscriptions::{Recipient, Routed};
-use crate::core::topic::{TopicFilter, TopicName};
+use crate::core::topic::{TopicFilter, TopicName, check_name};
 use crate::dialect::{Dialect, Native, ReplyTo};
 use crate::link::{Absence, Acknowledgement};
 use crate::message::{Response, Status};
@@ -25,7 +25,7 @@ impl Worker {
         }
         // [MQTT-3.3.2-14]
         let response_topic = message.properties.response_topic.as_deref();
-        if response_topic.is_some_and(|topic| TopicName::new(topic).is_err()) {
+        if response_topic.is_some_and(|topic| check_name(topic).is_err()) {
             counters.refused.increment();
             return ReasonCode::TOPIC_NAME_INVALID.into();
         }
