@@ -80,6 +80,7 @@ fn percent_more(counted: u64, expected: u64) -> f64 {
 fn count() -> Result<Counts, String> {
     let program = env::current_exe().map_err(|error| error.to_string())?;
     let output = Command::new(program)
+        .arg("--bench")
         .env(COUNTING, "json")
         .stderr(Stdio::inherit())
         .output()
@@ -88,7 +89,8 @@ fn count() -> Result<Counts, String> {
     if !output.status.success() {
         return Err(format!("the cases could not be counted: {}\n{text}", output.status));
     }
-    text.lines().map(read).collect()
+    let counts = text.lines().map(read).collect::<Result<Counts, String>>()?;
+    if counts.is_empty() { Err("nothing was counted".to_owned()) } else { Ok(counts) }
 }
 
 /// Reads the runner's report of one case.
