@@ -20,6 +20,11 @@ use crate::wire::Wire;
 /// How often a case does its work.
 pub(crate) const TIMES: usize = 1_000;
 
+/// The C library copies and compares with what the processor offers. Without this the counts would
+/// differ from machine to machine.
+const PLAIN_PROCESSOR: &str = "glibc.cpu.hwcaps=-AVX,-AVX2,-AVX512F,-AVX512VL,-AVX512BW,-BMI1,-BMI2,\
+                               -ERMS,-FSRM,-LZCNT,-MOVBE,-RTM,-SSE4_1,-SSE4_2,-SSSE3";
+
 /// Counts all cases, or the one that the runner asks for.
 pub(crate) fn run() {
     main();
@@ -206,6 +211,8 @@ library_benchmark_group!(
 );
 
 main!(
-    config = LibraryBenchmarkConfig::default().tool(Callgrind::with_args(["cache-sim=no"]));
+    config = LibraryBenchmarkConfig::default()
+        .tool(Callgrind::with_args(["cache-sim=no"]))
+        .env("GLIBC_TUNABLES", PLAIN_PROCESSOR);
     library_benchmark_groups = tables, dialects
 );
