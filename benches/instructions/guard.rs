@@ -14,8 +14,8 @@ pub(crate) const COUNTING: &str = "GUNGRAUN_OUTPUT_FORMAT";
 pub(crate) const CASE: &str = "--gungraun-run";
 
 const EXPECTED: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/benches/instructions/expected.json");
-const ACCEPT: &str =
-    "cargo bench --no-default-features --features json --bench instructions -- --accept";
+const ACCEPT: &str = "cargo bench --profile instructions --no-default-features --features json \
+                      --bench instructions -- --accept";
 /// How much more is no regression: the keys of hash tables are random.
 const TOLERANCE_PERCENT: f64 = 3.0;
 

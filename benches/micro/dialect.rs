@@ -1,11 +1,12 @@
 //! How requests and answers are written and read, in each dialect.
 
-use criterion::{BatchSize, BenchmarkId, Criterion};
+use criterion::{BatchSize, BenchmarkId};
 
 use tower_mqtt::dialect::Native;
 use tower_mqtt::dialect::rrpc::{aliyun, tencent};
 use tower_mqtt::dialect::template::{azure_direct_methods, huawei_commands};
 
+use crate::cpu_time::Criterion;
 use crate::wire::Wire;
 
 pub(crate) fn benchmarks(criterion: &mut Criterion) {

@@ -1,7 +1,8 @@
 //! The table of requests in flight: one is answered and the next begins.
 
-use criterion::{BenchmarkId, Criterion};
+use criterion::BenchmarkId;
 
+use crate::cpu_time::Criterion;
 use crate::flight::Flight;
 use crate::topics::scattered;
 

@@ -1,7 +1,8 @@
 //! The memory of a responder that executes each request once.
 
-use criterion::{BenchmarkId, Criterion};
+use criterion::BenchmarkId;
 
+use crate::cpu_time::Criterion;
 use crate::memory::Memory;
 use crate::topics::scattered;
 

@@ -2,12 +2,13 @@
 
 use std::hint::black_box;
 
-use criterion::{BenchmarkId, Criterion};
+use criterion::BenchmarkId;
 use tower_mqtt::core::index::TopicIndex;
 use tower_mqtt::core::routes::RouteIndex;
 use tower_mqtt::core::subscriptions::{SubscribeOptions, Subscriptions};
 use tower_mqtt::core::topic::TopicFilter;
 
+use crate::cpu_time::Criterion;
 use crate::topics::{filter, scattered, template, topics};
 
 const SIZES: [usize; 5] = [10, 100, 1_000, 10_000, 100_000];

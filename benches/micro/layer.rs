@@ -9,8 +9,7 @@ use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use bytes::Bytes;
-use criterion::measurement::WallTime;
-use criterion::{BatchSize, BenchmarkGroup, BenchmarkId, Criterion};
+use criterion::{BatchSize, BenchmarkId};
 use tokio::runtime::Runtime;
 use tower::layer::util::Identity;
 use tower::{Layer, Service};
@@ -21,6 +20,8 @@ use tower_mqtt::layer::{
     PayloadLimitLayer, RateLimitLayer, RetryLayer, TimeoutLayer, TraceLayer,
 };
 use tower_mqtt::{Request, RequestError, Response};
+
+use crate::cpu_time::{BenchmarkGroup, Criterion};
 
 pub(crate) const TOKEN: &str = "mF_9.B5f-4.1JqM";
 pub(crate) const TIMEOUT: Duration = Duration::from_secs(10);
@@ -45,7 +46,7 @@ pub(crate) fn check() -> AuthorizeLayer<BearerCheck> {
     AuthorizeLayer::new(BearerCheck::tokens([(TOKEN, Caller::new("anna"))]))
 }
 
-fn requester(mut group: BenchmarkGroup<'_, WallTime>) {
+fn requester(mut group: BenchmarkGroup<'_>) {
     let group = &mut group;
     let inner = Nothing::<RequestError>::new();
     bench(group, "none", Identity::new().layer(inner));
@@ -60,7 +61,7 @@ fn requester(mut group: BenchmarkGroup<'_, WallTime>) {
     bench(group, "catch_panic", CatchPanicLayer::new().layer(inner));
 }
 
-fn responder(mut group: BenchmarkGroup<'_, WallTime>) {
+fn responder(mut group: BenchmarkGroup<'_>) {
     let group = &mut group;
     let inner = Nothing::<Infallible>::new();
     bench(group, "none", Identity::new().layer(inner));
@@ -79,7 +80,7 @@ fn endless_rate() -> RateLimitLayer {
     RateLimitLayer::new(u32::MAX, Duration::from_secs(1))
 }
 
-fn bench<S>(group: &mut BenchmarkGroup<'_, WallTime>, name: &str, mut service: S)
+fn bench<S>(group: &mut BenchmarkGroup<'_>, name: &str, mut service: S)
 where
     S: Service<Request, Response = Response>,
     S::Error: Debug,

@@ -1,5 +1,6 @@
 //! What the parts of a request's path cost, each alone. See `benches/README.md`.
 
+mod cpu_time;
 mod dialect;
 mod exchange;
 mod flight;
@@ -14,14 +15,15 @@ mod wire;
 
 use std::time::Duration;
 
-use criterion::Criterion;
+use self::cpu_time::{CpuTime, Criterion};
 
 fn main() {
     // A part takes microseconds at most, so a short window has many thousands of them.
-    let mut criterion = Criterion::default()
+    let mut criterion: Criterion = criterion::Criterion::default()
         .warm_up_time(Duration::from_millis(100))
         .measurement_time(Duration::from_millis(400))
         .sample_size(20)
+        .with_measurement(CpuTime)
         .configure_from_args();
     index::benchmarks(&mut criterion);
     template::benchmarks(&mut criterion);

@@ -7,8 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll};
 
-use criterion::measurement::WallTime;
-use criterion::{BatchSize, BenchmarkGroup, BenchmarkId, Criterion};
+use criterion::{BatchSize, BenchmarkId};
 use futures_util::TryFutureExt;
 use futures_util::future::MapErr;
 use metrics::{
@@ -19,6 +18,7 @@ use tower::{Layer, Service};
 use tower_mqtt::layer::{MetricsLayer, RetryLayer, TimeoutLayer, TraceLayer};
 use tower_mqtt::{Request, RequestError, Response};
 
+use crate::cpu_time::{BenchmarkGroup, Criterion};
 use crate::layer::{Nothing, TIMEOUT, call, check, clock, requests, token};
 
 pub(crate) fn benchmarks(criterion: &mut Criterion) {
@@ -42,7 +42,7 @@ fn all() -> impl Service<Request, Response = Response, Error = RequestError> {
     (both, retry, token()).layer(Across(responder))
 }
 
-fn bench<S>(group: &mut BenchmarkGroup<'_, WallTime>, name: &str, mut service: S)
+fn bench<S>(group: &mut BenchmarkGroup<'_>, name: &str, mut service: S)
 where
     S: Service<Request, Response = Response>,
     S::Error: Debug,

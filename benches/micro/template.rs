@@ -2,8 +2,10 @@
 
 use std::hint::black_box;
 
-use criterion::{BenchmarkId, Criterion};
+use criterion::BenchmarkId;
 use tower_mqtt::core::template::TopicTemplate;
+
+use crate::cpu_time::Criterion;
 
 const CASES: [(&str, &str, &str); 3] = [
     ("one level", "recipes/{category}/list", "recipes/soup/list"),
