@@ -361,7 +361,7 @@ pub(crate) fn check_name(text: &str) -> Result<(), TopicError> {
 /// ASCII without control characters and wildcards, as nearly every topic is. Without a branch for
 /// each byte, so that many are looked at in one instruction.
 fn is_plain(text: &str) -> bool {
-    let plain = |byte: u8| matches!(byte, b' '..=b'~') & (byte != b'+') & (byte != b'#');
+    let plain = |byte: u8| matches!(byte, b' '..=b'"' | b'$'..=b'*' | b','..=b'~');
     text.bytes().fold(true, |all, byte| all & plain(byte))
 }
 

@@ -38,13 +38,14 @@ mod outgoing;
 
 use std::fmt;
 use std::panic::{AssertUnwindSafe, resume_unwind};
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll};
 use std::time::Instant;
 
 use futures_util::FutureExt;
+use futures_util::future::{Either, select};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -185,11 +186,12 @@ impl Link {
     {
         let (mut reply, output) = oneshot::channel();
         let task = async move {
-            tokio::select! {
-                biased;
-                output = AssertUnwindSafe(future).catch_unwind() => drop(reply.send(output)),
-                () = reply.closed() => {}
-            }
+            let running = pin!(AssertUnwindSafe(future).catch_unwind());
+            let output = match select(running, pin!(reply.closed())).await {
+                Either::Left((output, _)) => output,
+                Either::Right(((), _)) => return,
+            };
+            let _ = reply.send(output);
         };
         self.order(Order::Run(Box::pin(task))).await?;
         output.await.map_err(|_| LinkClosed)?.or_else(|panic| resume_unwind(panic))

@@ -148,7 +148,8 @@ mod tests {
 
     /// Of no particular kind.
     fn packet(remaining: usize) -> Vec<u8> {
-        let (low, high) = ((remaining & 0x7F) as u8, (remaining >> 7) as u8);
+        let byte = |value: usize| u8::try_from(value).expect("at most 1000");
+        let (low, high) = (byte(remaining & 0x7F), byte(remaining >> 7));
         let mut packet = if high == 0 { vec![0xC0, low] } else { vec![0xC0, low | 0x80, high] };
         packet.resize(packet.len() + remaining, 0xFF);
         packet
