@@ -15,6 +15,7 @@ use tower::layer::util::Identity;
 use tower::{Layer, Service};
 use tower_mqtt::layer::authorize::Caller;
 use tower_mqtt::layer::authorize::bearer::{BearerCheck, BearerToken};
+use tower_mqtt::layer::retry::RetryPolicy;
 use tower_mqtt::layer::{
     AuthorizeLayer, CatchPanicLayer, ConcurrencyLimitLayer, DedupLayer, MetricsLayer,
     PayloadLimitLayer, RateLimitLayer, RetryLayer, TimeoutLayer, TraceLayer,
@@ -51,7 +52,7 @@ fn requester(mut group: BenchmarkGroup<'_>) {
     let inner = Nothing::<RequestError>::new();
     bench(group, "none", Identity::new().layer(inner));
     bench(group, "timeout", TimeoutLayer::new(TIMEOUT).layer(inner));
-    bench(group, "retry", RetryLayer::new(Default::default()).layer(inner));
+    bench(group, "retry", RetryLayer::new(RetryPolicy::default()).layer(inner));
     bench(group, "authorize (bearer)", token().layer(inner));
     bench(group, "trace", TraceLayer::new().layer(inner));
     bench(group, "metrics", MetricsLayer::new().layer(inner));

@@ -15,6 +15,7 @@ use metrics::{
 };
 use metrics_util::registry::{AtomicStorage, Registry};
 use tower::{Layer, Service};
+use tower_mqtt::layer::retry::RetryPolicy;
 use tower_mqtt::layer::{MetricsLayer, RetryLayer, TimeoutLayer, TraceLayer};
 use tower_mqtt::{Request, RequestError, Response};
 
@@ -37,7 +38,7 @@ pub(crate) fn benchmarks(criterion: &mut Criterion) {
 
 fn all() -> impl Service<Request, Response = Response, Error = RequestError> {
     let both = (TraceLayer::new(), MetricsLayer::new(), TimeoutLayer::new(TIMEOUT));
-    let retry = RetryLayer::new(Default::default());
+    let retry = RetryLayer::new(RetryPolicy::default());
     let responder = (both.clone(), retry.clone(), check()).layer(Nothing::new());
     (both, retry, token()).layer(Across(responder))
 }
