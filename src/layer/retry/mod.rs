@@ -50,6 +50,7 @@ use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use bytes::Bytes;
 use pin_project_lite::pin_project;
@@ -64,6 +65,9 @@ use crate::message::{Request, Response};
 
 /// The user property that tells the responder which attempt it sees. Absent on the first.
 const ATTEMPT: &str = "attempt";
+
+/// The grain of tokio's timers.
+const TICK: Duration = Duration::from_millis(1);
 
 /// Asks again when that is safe; the [module](self) says when that is.
 ///
@@ -200,7 +204,9 @@ impl<E: Side> tower::retry::Policy<Request, Response, E> for Attempts {
             return None;
         }
         let pause = self.policy.pause(self.made);
-        let in_time = |deadline| now().checked_add(pause).is_some_and(|next| next < deadline);
+        // A timer fires on its next tick, which must not be the deadline's.
+        let latest = pause + TICK;
+        let in_time = |deadline| now().checked_add(latest).is_some_and(|next| next < deadline);
         let again = self.made < self.policy.max_attempts
             && request.parts().deadline.is_none_or(in_time)
             && self.policy.budget.withdraw();
