@@ -59,6 +59,8 @@ pub(super) enum Peer {
 pub(super) struct Waiting {
     message: Message,
     since: Instant,
+    /// Nobody else gets it.
+    pub(super) alone: bool,
 }
 
 impl Waiting {
@@ -117,7 +119,7 @@ impl Client {
     /// Sends a message, or lets it wait: whoever owns the client takes it out again with
     /// [`next_to_send`](Self::next_to_send) when there is room. Gives it back when the queue is full
     /// or the client cannot take it.
-    pub(super) fn deliver(&self, message: Message) -> Result<(), Message> {
+    pub(super) fn deliver(&self, message: Message, alone: bool) -> Result<(), Message> {
         if !self.has_room() {
             return Err(message);
         }
@@ -125,7 +127,7 @@ impl Client {
             return self.send(message);
         }
         self.queued_bytes.set(self.queued_bytes.get() + message.size());
-        self.queue.borrow_mut().push_back(Waiting { message, since: Instant::now() });
+        self.queue.borrow_mut().push_back(Waiting { message, since: Instant::now(), alone });
         Ok(())
     }
 
@@ -221,14 +223,15 @@ impl Client {
         }
     }
 
-    /// Marks the client as gone and returns what waited for it. `None`: it was gone before.
+    /// Marks the client as gone and returns what waited for it, and for nobody else. `None`: it was gone
+    /// before.
     pub(super) fn leave(&self) -> Option<impl Iterator<Item = Message> + use<>> {
         if self.gone.replace(true) {
             return None;
         }
         self.queued_bytes.set(0);
         let queue = std::mem::take(&mut *self.queue.borrow_mut());
-        Some(queue.into_iter().filter_map(Waiting::aged))
+        Some(queue.into_iter().filter(|waiting| waiting.alone).filter_map(Waiting::aged))
     }
 
     /// Drops `told` when the client is gone.

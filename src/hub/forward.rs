@@ -6,7 +6,7 @@ use std::time::Instant;
 use super::access::{self, Access};
 use super::client::Client;
 use super::devices::{Device, Present};
-use super::shared::ClientKey;
+use super::shared::{ClientKey, Mail};
 use super::worker::{Deliveries, Worker};
 use crate::core::packet::{Message, Qos, ReasonCode};
 use crate::core::subscriptions::{Recipient, Routed};
@@ -122,11 +122,12 @@ impl Worker {
     /// Gives the message back when no queue took it.
     fn deliver_all(&self, deliveries: &mut Deliveries, message: Message) -> Result<(), Message> {
         let Some(last) = deliveries.pop() else { return Err(message) };
+        let alone = deliveries.is_empty();
         let mut taken = false;
-        for delivery in deliveries.drain(..) {
-            taken |= self.pass(delivery.client, delivery.qos, message.clone()).is_ok();
+        for Recipient { client: to, qos } in deliveries.drain(..) {
+            taken |= self.pass(Mail { to, qos, message: message.clone(), alone }).is_ok();
         }
-        let passed = self.pass(last.client, last.qos, message);
+        let passed = self.pass(Mail { to: last.client, qos: last.qos, message, alone });
         if taken { Ok(()) } else { passed }
     }
 
@@ -140,31 +141,35 @@ impl Worker {
     }
 
     /// Hands a message to a client here or on another worker; gives it back when nobody took it.
-    fn pass(&self, key: ClientKey, qos: Qos, message: Message) -> Result<(), Message> {
-        let passed = if key.worker == self.index {
-            self.deliver(key, qos, message)
+    fn pass(&self, mail: Mail) -> Result<(), Message> {
+        let passed = if mail.to.worker == self.index {
+            self.deliver(mail)
         } else {
-            let mailbox = &self.shared.mailboxes[key.worker];
-            mailbox.messages.try_send((key, qos, message)).map_err(|error| error.into_inner().2)
+            let mailbox = &self.shared.mailboxes[mail.to.worker];
+            mailbox.messages.try_send(mail).map_err(|error| error.into_inner().message)
         };
         passed.inspect_err(|_| self.shared.counters.overflowed.increment())
     }
 
-    fn deliver(&self, key: ClientKey, qos: Qos, mut message: Message) -> Result<(), Message> {
-        let Some(client) = self.client(key).filter(|client| client.has_room()) else {
+    fn deliver(&self, mail: Mail) -> Result<(), Message> {
+        let Mail { to, qos, mut message, alone } = mail;
+        let Some(client) = self.client(to).filter(|client| client.has_room()) else {
             return Err(message);
         };
         // [MQTT-3.8.4-8]
         message.qos = message.qos.min(qos);
-        client.deliver(message)?;
+        client.deliver(message, alone)?;
         self.drain(&client);
         Ok(())
     }
 
-    /// Delivers a message that another worker passed on. If it cannot be delivered, the requester
-    /// has its PUBACK already, so it gets an answer instead.
-    pub(super) fn take(&self, key: ClientKey, qos: Qos, message: Message) {
-        if let Err(message) = self.pass(key, qos, message) {
+    /// Delivers a message that another worker passed on. If it cannot be delivered to anybody, the
+    /// requester has its PUBACK already, so it gets an answer instead.
+    pub(super) fn take(&self, mail: Mail) {
+        let alone = mail.alone;
+        if let Err(message) = self.pass(mail)
+            && alone
+        {
             self.answer_unavailable(&message);
         }
     }
@@ -178,13 +183,16 @@ impl Worker {
         }
         while let Some(waiting) = client.next_to_send() {
             // [MQTT-3.3.2-5]
+            let alone = waiting.alone;
             let Some(message) = waiting.aged() else {
                 self.shared.counters.expired.increment();
                 continue;
             };
             if let Err(message) = client.send(message) {
                 self.shared.counters.overflowed.increment();
-                self.answer_unavailable(&message);
+                if alone {
+                    self.answer_unavailable(&message);
+                }
             }
         }
         client.draining.set(false);

@@ -33,7 +33,7 @@
 //!   subscribed to `#` hides that: it is a subscriber.
 //! - When the queue of every subscriber is full, the acknowledgement is 0x97. When that turns out
 //!   only later (on another worker, or because the subscriber left before it took the message) and
-//!   at QoS 0, the hub answers the request with 503 itself.
+//!   at QoS 0, the hub answers the request with 503 itself, unless it had others to give it to.
 //! - The response topic that CONNACK gives a client (`clients/{client id}/responses`, and everything
 //!   below) belongs to it: no other client may subscribe to it, and wildcard subscriptions of others
 //!   do not see what goes there.

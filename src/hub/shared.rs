@@ -46,12 +46,22 @@ pub(super) enum Order {
 /// Dropped when a worker has seen a route, or will never see one again.
 pub(super) type Acknowledge = mpsc::Sender<()>;
 
+/// A message for a client of another worker.
+pub(super) struct Mail {
+    pub(super) to: ClientKey,
+    /// That of the subscription.
+    pub(super) qos: Qos,
+    pub(super) message: Message,
+    /// Nobody else gets it.
+    pub(super) alone: bool,
+}
+
 /// How one worker is reached from the others.
 #[derive(Clone)]
 pub(super) struct Mailbox {
     pub(super) orders: mpsc::UnboundedSender<Order>,
-    /// Messages for clients of this worker, with the QoS of the subscription. Bounded.
-    pub(super) messages: mpsc::Sender<(ClientKey, Qos, Message)>,
+    /// Messages for clients of this worker. Bounded.
+    pub(super) messages: mpsc::Sender<Mail>,
 }
 
 pub(super) struct Shared {

@@ -17,9 +17,9 @@ use super::access::{self, Access};
 use super::builder::HubBuilder;
 use super::client::Client;
 use super::loops::Loops;
-use super::shared::{Acknowledge, ClientKey, Mailbox, Order, Shared};
+use super::shared::{Acknowledge, ClientKey, Mail, Mailbox, Order, Shared};
 use super::{in_process, listener, session};
-use crate::core::packet::{Message, Qos, ReasonCode, Subscription};
+use crate::core::packet::{Qos, ReasonCode, Subscription};
 use crate::core::subscriptions::{Recipient, SubscribeOptions, Subscriptions};
 use crate::core::topic::TopicFilter;
 use crate::link::ntex::thread::Thread;
@@ -126,7 +126,7 @@ impl Drop for Workers {
     }
 }
 
-type MailboxReceiver = (mpsc::UnboundedReceiver<Order>, mpsc::Receiver<(ClientKey, Qos, Message)>);
+type MailboxReceiver = (mpsc::UnboundedReceiver<Order>, mpsc::Receiver<Mail>);
 
 /// The life of a worker's thread.
 async fn run(
@@ -161,7 +161,7 @@ async fn run(
             () = shared.stop.cancelled() => break,
             Some(order) = orders.recv() => worker.obey(order, &server),
             _ = messages.recv_many(&mut batch, TURN) => {
-                batch.drain(..).for_each(|(key, qos, message)| worker.take(key, qos, message));
+                batch.drain(..).for_each(|mail| worker.take(mail));
             }
             () = worker.unblock.notified() => {
                 let unblocked = std::mem::take(&mut *worker.unblocked.borrow_mut());
