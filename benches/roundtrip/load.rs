@@ -1,98 +1,105 @@
-//! The asking process: a closed loop with a number of calls in flight.
+//! The asking process: a closed loop of calls.
 
-use std::io::Write;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
+use bytes::Bytes;
 use clap::Args;
+use closed_loop::{Ask, Error, Load, ask_until, measure, measure_callers};
 use hdrhistogram::Histogram;
+use tokio::task::JoinSet;
 use tower::{Service, ServiceExt};
 use tower_mqtt::core::packet::Qos;
 use tower_mqtt::core::topic::TopicName;
-use tower_mqtt::{Client, Request, Requester};
+use tower_mqtt::link::memory;
+use tower_mqtt::{Client, Request, RequestError, Requester, Responder, Response};
 
-use super::Error;
-use super::measure::{Measurement, cpu_time};
+use super::responder;
 
 #[derive(Args)]
 pub(crate) struct Options {
+    #[command(flatten)]
+    load: Load,
+    /// Ask a responder in this process, over a link in memory.
     #[arg(long)]
-    address: String,
-    #[arg(long)]
-    qos: u8,
-    #[arg(long)]
-    in_flight: usize,
-    #[arg(long)]
-    payload: usize,
-    #[arg(long)]
-    millis: u64,
+    memory: bool,
     /// Ask on the connection's thread.
     #[arg(long)]
     local: bool,
+    #[command(flatten)]
+    layers: super::Layers,
 }
 
 pub(crate) async fn ask(options: &Options) -> Result<(), Error> {
-    let link = Client::connect(&options.address).await?;
-    let requester = Requester::builder(link).max_in_flight(options.in_flight).build().await?;
-    let topic = TopicName::new("bench/echo")?;
-    let payload = bytes::Bytes::from(vec![b'x'; options.payload]);
-    let qos = if options.qos == 0 { Qos::AtMostOnce } else { Qos::AtLeastOnce };
-    let request = Request::to(topic, payload).qos(qos);
-
-    let window = Duration::from_millis(options.millis);
-    let load = Load { requester, request, in_flight: options.in_flight, local: options.local };
-    load.run_for(window / 3).await?;
-    let (before, start) = (cpu_time()?, Instant::now());
-    let times = load.run_for(window).await?;
-    let measurement = Measurement::new(&times, start.elapsed(), cpu_time()?.saturating_sub(before));
-    let mut out = std::io::stdout().lock();
-    serde_json::to_writer(&mut out, &measurement)?;
-    out.flush()?;
+    let load = &options.load;
+    let mut responder = None;
+    let link = if options.memory {
+        let (requester, answering) = memory::pair();
+        let router = responder::router(options.layers);
+        responder = Some(Responder::builder(answering).concurrency(4096).serve(router).await?);
+        requester
+    } else {
+        Client::connect(&load.address).await?
+    };
+    let requester = Requester::builder(link).max_in_flight(load.in_flight).build().await?;
+    if options.local {
+        return ask_locally(load, &requester).await;
+    }
+    measure_with_layers(options, requester).await?;
+    drop(responder);
     Ok(())
 }
 
-struct Load {
-    requester: Requester,
-    request: Request,
-    in_flight: usize,
-    local: bool,
-}
-
-impl Load {
-    async fn run_for(&self, window: Duration) -> Result<Histogram<u64>, Error> {
+/// Every caller is a task of the connection's thread.
+async fn ask_locally(load: &Load, requester: &Requester) -> Result<(), Error> {
+    let callers = async |window| {
         let end = Instant::now() + window;
-        let mut callers = tokio::task::JoinSet::new();
-        for _ in 0..self.in_flight {
-            let calls = call_until(end, self.requester.clone(), self.request.clone());
-            if self.local {
-                let link = self.requester.link().clone();
-                callers.spawn(async move { link.run_local(calls).await? });
-            } else {
-                callers.spawn(calls);
-            }
+        let mut callers = JoinSet::new();
+        for _ in 0..load.in_flight {
+            let (link, asker) = (requester.link().clone(), Asker::new(requester.clone(), load)?);
+            let calls = ask_until(end, load.payload, asker);
+            callers.spawn(async move { link.run_local(calls).await? });
         }
         let mut all = Histogram::new(3)?;
         while let Some(times) = callers.join_next().await {
             all.add(times??)?;
         }
         Ok(all)
+    };
+    measure_callers(load, callers).await
+}
+
+async fn measure_with_layers(options: &Options, requester: Requester) -> Result<(), Error> {
+    let load = &options.load;
+    #[cfg(all(feature = "auth", feature = "metrics"))]
+    if options.layers.layers {
+        return measure(load, Asker::new(super::stack::around(requester), load)?).await;
+    }
+    measure(load, Asker::new(requester, load)?).await
+}
+
+#[derive(Clone)]
+struct Asker<S> {
+    service: S,
+    request: Request,
+}
+
+impl<S> Asker<S> {
+    fn new(service: S, load: &Load) -> Result<Self, Error> {
+        let payload = Bytes::from(vec![b'x'; load.payload]);
+        let qos = if load.qos == 0 { Qos::AtMostOnce } else { Qos::AtLeastOnce };
+        let request = Request::to(TopicName::new("bench/echo")?, payload).qos(qos);
+        Ok(Self { service, request })
     }
 }
 
-async fn call_until(
-    end: Instant,
-    mut requester: Requester,
-    request: Request,
-) -> Result<Histogram<u64>, Error> {
-    let mut times = Histogram::new(3)?;
-    let mut start = Instant::now();
-    while start < end {
-        let response = requester.ready().await?.call(request.clone()).await?;
-        if response.payload().len() != request.payload().len() {
-            return Err("an answer that is not the echo of its request".into());
-        }
-        let now = Instant::now();
-        times.record(u64::try_from((now - start).as_nanos())?)?;
-        start = now;
+impl<S> Ask for Asker<S>
+where
+    S: Service<Request, Response = Response, Error = RequestError> + Clone + Send + 'static,
+    S::Future: Send,
+{
+    async fn ask(&mut self) -> Result<usize, Error> {
+        let request = self.request.clone();
+        let response = self.service.ready().await?.call(request).await?;
+        Ok(response.error_for_status()?.payload().len())
     }
-    Ok(times)
 }

@@ -4,19 +4,29 @@
 //! candidates take turns within a round, so that a slow moment of the machine hits all of them. See
 //! `benches/README.md`.
 
+mod candidates;
 mod load;
-mod measure;
+mod plot;
 mod process;
+mod programs;
 mod responder;
+mod results;
+#[cfg(all(feature = "auth", feature = "metrics"))]
+mod stack;
 mod table;
+mod targets;
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use clap::{Parser, Subcommand};
+use clap::{Args, Parser, Subcommand};
+use closed_loop::Error;
 
-use self::measure::Measurement;
-use self::process::Candidate;
+use self::candidates::Candidate;
+use self::process::Load;
+use self::programs::Programs;
+use self::results::{Block, Results, Row};
 
 #[derive(Parser)]
 struct Arguments {
@@ -28,15 +38,18 @@ struct Arguments {
     /// Seconds of each measurement, after a third of that as warm-up.
     #[arg(long, default_value_t = 1.2)]
     seconds: f64,
-    /// Calls in flight at once.
-    #[arg(long, value_delimiter = ',', default_values_t = [1, 64, 256])]
-    in_flight: Vec<usize>,
-    /// Bytes of a payload, both ways.
-    #[arg(long, default_value_t = 64)]
-    payload: usize,
-    /// Only candidates whose name contains this.
-    #[arg(long, default_value = "")]
-    only: String,
+    /// Calls in flight at once, and bytes of the payload both ways after an `x`: 64 if not given.
+    #[arg(long, value_delimiter = ',', default_value = "1,16,64,256,1024,64x4096")]
+    loads: Vec<Load>,
+    /// Only candidates whose name contains one of these.
+    #[arg(long, value_delimiter = ',')]
+    only: Vec<String>,
+    /// A table in a minute: one short round with 1 and with 64 in flight.
+    #[arg(long)]
+    quick: bool,
+    /// Where `roundtrip.json` and `roundtrip.svg` are written.
+    #[arg(long, default_value = env!("CARGO_TARGET_TMPDIR"))]
+    results: PathBuf,
     /// Given by cargo.
     #[arg(long, hide = true)]
     bench: bool,
@@ -51,12 +64,23 @@ enum Role {
     Ask(load::Options),
 }
 
-fn main() -> ExitCode {
+/// On both sides.
+#[derive(Args, Clone, Copy)]
+struct Layers {
+    /// Timeout, retry, authorize (bearer), trace and metrics.
+    #[arg(long)]
+    layers: bool,
+    /// Record the spans, and write them nowhere.
+    #[arg(long)]
+    spans: bool,
+}
+
+pub(crate) fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let done = match &arguments.role {
         Some(Role::Respond(options)) => run(responder::respond(options)),
         Some(Role::Ask(options)) => run(load::ask(options)),
-        None => compare(&arguments),
+        None => compare(arguments),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
@@ -67,28 +91,65 @@ fn main() -> ExitCode {
     }
 }
 
-type Error = Box<dyn std::error::Error + Send + Sync>;
-
 /// Every role has one thread for its own work, and the connection another.
 fn run(role: impl Future<Output = Result<(), Error>>) -> Result<(), Error> {
+    if std::env::args().any(|argument| argument == "--spans") {
+        tracing::subscriber::set_global_default(tracing_subscriber::registry())?;
+    }
     tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(role)
 }
 
-fn compare(arguments: &Arguments) -> Result<(), Error> {
-    let candidates: Vec<Candidate> =
-        process::candidates()?.into_iter().filter(|c| c.name.contains(&arguments.only)).collect();
+fn compare(mut arguments: Arguments) -> Result<(), Error> {
+    if arguments.quick {
+        arguments.rounds = 1;
+        arguments.seconds = 0.5;
+        arguments
+            .loads
+            .retain(|load| [(1, 64), (64, 64)].contains(&(load.in_flight, load.payload)));
+    }
+    let mut candidates = candidates::all();
+    let only = &arguments.only;
+    candidates.retain(|c| only.is_empty() || only.iter().any(|part| c.name.contains(part)));
+    let programs = Programs::build(&candidates)?;
+    candidates.retain(|candidate| programs.can_run(candidate));
+
     let window = Duration::try_from_secs_f64(arguments.seconds)?;
-    for &in_flight in &arguments.in_flight {
-        let load = process::Load { in_flight, payload: arguments.payload, window };
-        let mut results: Vec<Vec<Measurement>> = vec![Vec::new(); candidates.len()];
-        for _ in 0..arguments.rounds {
-            for (candidate, results) in candidates.iter().zip(&mut results) {
-                results.push(candidate.measure(&load)?);
+    let mut results = Results::new(arguments.rounds, arguments.seconds);
+    for load in &arguments.loads {
+        let block = measure(&candidates, &programs, load, window, arguments.rounds);
+        println!("{}", table::render(&block, arguments.rounds));
+        results.blocks.push(block);
+        // After each, so that an interrupted run leaves what it has.
+        results.write(&arguments.results)?;
+    }
+    println!("{}", targets::render(&results));
+    println!("written to {}", arguments.results.display());
+    Ok(())
+}
+
+fn measure(
+    candidates: &[Candidate],
+    programs: &Programs,
+    load: &Load,
+    window: Duration,
+    rounds: usize,
+) -> Block {
+    let mut rows: Vec<Row> = candidates.iter().map(Row::new).collect();
+    for round in 0..rounds {
+        for (candidate, row) in candidates.iter().zip(&mut rows) {
+            eprint!("\r\x1b[K{load}, round {} of {rounds}: {}", round + 1, candidate.name);
+            match process::measure(candidate, programs, load, window) {
+                Ok(measurement) => row.measurements.push(Some(measurement)),
+                Err(error) => {
+                    eprintln!(": {error}");
+                    row.measurements.push(None);
+                }
             }
         }
-        let names = candidates.iter().map(|candidate| candidate.name);
-        println!("\n{in_flight} in flight, {} B, {} rounds\n", load.payload, arguments.rounds);
-        print!("{}", table::render(names.zip(&results)));
     }
-    Ok(())
+    for (candidate, row) in candidates.iter().zip(&mut rows) {
+        row.allocations = process::allocations(candidate, programs, load, window);
+    }
+    eprint!("\r\x1b[K");
+    Block { in_flight: load.in_flight, payload: load.payload, rows }
 }

@@ -4,10 +4,11 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use clap::Args;
+use closed_loop::Error;
 use tokio::io::AsyncReadExt;
 use tower_mqtt::{Client, Hub, Link, Responder, Router};
 
-use super::Error;
+use super::Layers;
 
 #[derive(Args)]
 pub(crate) struct Options {
@@ -17,27 +18,38 @@ pub(crate) struct Options {
     /// Run the handler on the connection's thread.
     #[arg(long)]
     inline: bool,
+    #[command(flatten)]
+    layers: Layers,
 }
 
 pub(crate) async fn respond(options: &Options) -> Result<(), Error> {
     if let Some(address) = &options.broker {
-        return serve(Client::connect(address).await?, address, options.inline).await;
+        return serve(Client::connect(address).await?, address, options).await;
     }
     let hub = Hub::builder().bind("127.0.0.1:0").start().await?;
     let address = hub.local_addr().ok_or("the hub listens nowhere")?;
-    serve(hub.link("responder"), &format!("mqtt://{address}"), options.inline).await?;
+    serve(hub.link("responder"), &format!("mqtt://{address}"), options).await?;
     hub.shutdown(Duration::from_secs(1)).await;
     Ok(())
 }
 
 /// Writes where to ask, and answers until the parent closes our standard input.
-async fn serve(link: Link, address: &str, inline: bool) -> Result<(), Error> {
-    let router = Router::new().route("bench/echo", async |payload: Bytes| payload);
+async fn serve(link: Link, address: &str, options: &Options) -> Result<(), Error> {
     let builder = Responder::builder(link).concurrency(4096);
-    let builder = if inline { builder.inline() } else { builder };
-    let responder = builder.serve(router).await?;
+    let builder = if options.inline { builder.inline() } else { builder };
+    let responder = builder.serve(router(options.layers)).await?;
     println!("{address}");
     tokio::io::stdin().read_to_end(&mut Vec::new()).await?;
     responder.shutdown(Duration::from_secs(1)).await;
     Ok(())
+}
+
+pub(crate) fn router(layers: Layers) -> Router {
+    let router = Router::new().route("bench/echo", async |payload: Bytes| payload);
+    #[cfg(all(feature = "auth", feature = "metrics"))]
+    if layers.layers {
+        return super::stack::inside(router);
+    }
+    let _ = layers;
+    router
 }

@@ -1,55 +1,23 @@
 //! The floor: request-response by hand over ntex-mqtt, with a map of waiters and nothing else. No
 //! deadlines, no limits, no reconnect, no thread to cross: asking and connection share one.
 
-#[path = "../../../roundtrip/measure.rs"]
-mod measure;
-
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use clap::{Args, Parser};
+use clap::Parser;
 use hdrhistogram::Histogram;
-use measure::{Measurement, cpu_time};
 use ntex::service::fn_service;
 use ntex::util::{ByteString, Bytes};
 use ntex::{SharedCfg, connect::Connector};
 use ntex_mqtt::v5::codec::{PublishProperties, SubscriptionOptions};
 use ntex_mqtt::v5::{self, MqttSink, client::Connect, client::MqttConnector};
 use ntex_mqtt::{MqttServer, MqttServiceConfig, QoS};
-use tokio::io::AsyncReadExt;
 use tokio::sync::oneshot;
+use tower_mqtt_peers::{Error, Laps, Load, Respond, Role, measure_callers, serve_at};
 
-pub(crate) type Error = Box<dyn std::error::Error + Send + Sync>;
-
-#[derive(Parser)]
-enum Role {
-    Respond(Respond),
-    Ask(Ask),
-}
-
-#[derive(Args)]
-struct Respond {
-    #[arg(long)]
-    broker: Option<String>,
-}
-
-#[derive(Args)]
-struct Ask {
-    #[arg(long)]
-    address: String,
-    #[arg(long)]
-    qos: u8,
-    #[arg(long)]
-    in_flight: usize,
-    #[arg(long)]
-    payload: usize,
-    #[arg(long)]
-    millis: u64,
-}
-
-fn main() -> Result<(), Error> {
+pub(crate) fn main() -> Result<(), Error> {
     let role = Role::parse();
     let system = ntex::rt::System::build().name("bare").signals(false);
     system.build(ntex::rt::DefaultRuntime).block_on(async move {
@@ -115,17 +83,14 @@ fn config() -> SharedCfg {
 
 async fn respond(options: Respond) -> Result<(), Error> {
     match options.broker {
-        Some(address) => respond_through(&address).await?,
-        None => respond_directly()?,
+        Some(address) => respond_through(&address).await,
+        None => respond_directly().await,
     }
-    // Until the parent closes our standard input.
-    tokio::io::stdin().read_to_end(&mut Vec::new()).await?;
-    Ok(())
 }
 
-fn respond_directly() -> Result<(), Error> {
+async fn respond_directly() -> Result<(), Error> {
     let listener = std::net::TcpListener::bind("127.0.0.1:0")?;
-    println!("mqtt://{}", listener.local_addr()?);
+    let address = format!("mqtt://{}", listener.local_addr()?);
     let server = ntex::server::build().listen("bare", listener, async |_| {
         MqttServer::new().v5(v5::MqttServer::new(async |handshake: v5::Handshake| {
             Ok::<_, Failed>(handshake.ack(()))
@@ -149,7 +114,7 @@ fn respond_directly() -> Result<(), Error> {
         )))
     })?;
     server.config("bare", config()).workers(1).disable_signals().run();
-    Ok(())
+    serve_at(&address).await
 }
 
 async fn respond_through(address: &str) -> Result<(), Error> {
@@ -165,8 +130,7 @@ async fn respond_through(address: &str) -> Result<(), Error> {
     );
     ntex::rt::spawn(router.start_default()).detach();
     subscribe(&sink, "bench/echo").await?;
-    println!("{address}");
-    Ok(())
+    serve_at(address).await
 }
 
 async fn connect(address: &str, client_id: &'static str) -> Result<v5::client::Client, Error> {
@@ -194,8 +158,8 @@ struct Waiters {
 
 const RESPONSES: &str = "clients/bare/responses";
 
-async fn ask(options: Ask) -> Result<(), Error> {
-    let client = connect(&options.address, "requester").await?;
+async fn ask(load: Load) -> Result<(), Error> {
+    let client = connect(&load.address, "requester").await?;
     let sink = client.sink();
     let waiters = Rc::new(Waiters::default());
     let answered = Rc::clone(&waiters);
@@ -217,16 +181,10 @@ async fn ask(options: Ask) -> Result<(), Error> {
     let asker = Rc::new(Asker {
         sink,
         waiters,
-        payload: Bytes::from(vec![b'x'; options.payload]),
-        qos: if options.qos == 0 { QoS::AtMostOnce } else { QoS::AtLeastOnce },
+        payload: Bytes::from(vec![b'x'; load.payload]),
+        qos: if load.qos == 0 { QoS::AtMostOnce } else { QoS::AtLeastOnce },
     });
-    let window = Duration::from_millis(options.millis);
-    run_for(&asker, options.in_flight, window / 3).await?;
-    let (before, start) = (cpu_time()?, Instant::now());
-    let times = run_for(&asker, options.in_flight, window).await?;
-    let measurement = Measurement::new(&times, start.elapsed(), cpu_time()?.saturating_sub(before));
-    serde_json::to_writer(std::io::stdout().lock(), &measurement)?;
-    Ok(())
+    measure_callers(&load, async |window| run_for(&asker, load.in_flight, window).await).await
 }
 
 struct Asker {
@@ -270,15 +228,9 @@ async fn run_for(
 }
 
 async fn call_until(end: Instant, asker: Rc<Asker>) -> Result<Histogram<u64>, Error> {
-    let mut times = Histogram::new(3)?;
-    let mut start = Instant::now();
-    while start < end {
-        if asker.call().await?.len() != asker.payload.len() {
-            return Err("an answer that is not the echo of its request".into());
-        }
-        let now = Instant::now();
-        times.record(u64::try_from((now - start).as_nanos())?)?;
-        start = now;
+    let mut laps = Laps::until(end, asker.payload.len())?;
+    while laps.go_on() {
+        laps.answered(asker.call().await?.len())?;
     }
-    Ok(times)
+    Ok(laps.times())
 }
