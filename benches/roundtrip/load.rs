@@ -1,11 +1,8 @@
 //! The asking process: a closed loop of calls.
 
-use std::time::Instant;
-
 use bytes::Bytes;
 use clap::Args;
-use closed_loop::{Ask, Error, Load, ask_until, measure, measure_callers};
-use hdrhistogram::Histogram;
+use closed_loop::{Ask, Error, Laps, Load, ask_until_end, measure, measure_callers};
 use tokio::task::JoinSet;
 use tower::{Service, ServiceExt};
 use tower_mqtt::core::packet::Qos;
@@ -51,19 +48,17 @@ pub(crate) async fn ask(options: &Options) -> Result<(), Error> {
 
 /// Every caller is a task of the connection's thread.
 async fn ask_locally(load: &Load, requester: &Requester) -> Result<(), Error> {
-    let callers = async |window| {
-        let end = Instant::now() + window;
+    let callers = async |laps: Laps| {
         let mut callers = JoinSet::new();
         for _ in 0..load.in_flight {
             let (link, asker) = (requester.link().clone(), Asker::new(requester.clone(), load)?);
-            let calls = ask_until(end, load.payload, asker);
+            let calls = ask_until_end(laps.clone(), asker);
             callers.spawn(async move { link.run_local(calls).await? });
         }
-        let mut all = Histogram::new(3)?;
-        while let Some(times) = callers.join_next().await {
-            all.add(times??)?;
+        while let Some(ended) = callers.join_next().await {
+            ended??;
         }
-        Ok(all)
+        Ok(())
     };
     measure_callers(load, callers).await
 }

@@ -135,13 +135,13 @@ fn measure(
     rounds: usize,
 ) -> Block {
     let mut rows: Vec<Row> = candidates.iter().map(Row::new).collect();
-    for round in 0..rounds {
+    for round in 1..=rounds {
+        eprintln!("{load}, round {round} of {rounds}");
         for (candidate, row) in candidates.iter().zip(&mut rows) {
-            eprint!("\r\x1b[K{load}, round {} of {rounds}: {}", round + 1, candidate.name);
             match process::measure(candidate, programs, load, window) {
                 Ok(measurement) => row.measurements.push(Some(measurement)),
                 Err(error) => {
-                    eprintln!(": {error}");
+                    eprintln!("{}: {error}", candidate.name);
                     row.measurements.push(None);
                 }
             }
@@ -150,6 +150,5 @@ fn measure(
     for (candidate, row) in candidates.iter().zip(&mut rows) {
         row.allocations = process::allocations(candidate, programs, load, window);
     }
-    eprint!("\r\x1b[K");
     Block { in_flight: load.in_flight, payload: load.payload, rows }
 }

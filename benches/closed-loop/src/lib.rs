@@ -7,6 +7,7 @@
 mod measurement;
 mod process;
 
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use clap::Args;
@@ -55,71 +56,63 @@ pub trait Ask: Clone + Send + 'static {
 /// # Errors
 /// Whatever asking fails with.
 pub async fn measure(load: &Load, asker: impl Ask) -> Result<(), Error> {
-    let callers = async |window| {
-        let end = Instant::now() + window;
+    let callers = async |laps: Laps| {
         let mut callers = tokio::task::JoinSet::new();
         for _ in 0..load.in_flight {
-            callers.spawn(ask_until(end, load.payload, asker.clone()));
+            callers.spawn(ask_until_end(laps.clone(), asker.clone()));
         }
-        let mut all = Histogram::new(3)?;
-        while let Some(times) = callers.join_next().await {
-            all.add(times??)?;
+        while let Some(ended) = callers.join_next().await {
+            ended??;
         }
-        Ok(all)
+        Ok(())
     };
     measure_callers(load, callers).await
 }
 
-/// Measures callers that are started by `run_for`, which returns how long each call took. For what
-/// cannot be sent to another thread.
+/// Measures callers that `run` starts and waits for. For what cannot be sent to another thread.
 ///
 /// # Errors
-/// Whatever `run_for` fails with.
+/// Whatever `run` fails with.
 pub async fn measure_callers(
     load: &Load,
-    run_for: impl AsyncFn(Duration) -> Result<Histogram<u64>, Error>,
+    run: impl AsyncFn(Laps) -> Result<(), Error>,
 ) -> Result<(), Error> {
     let window = Duration::from_millis(load.millis);
-    run_for(window / 3).await?;
+    run(Laps::start(window / 3, load.payload)?).await?;
     let before = process::Snapshot::take(load)?;
-    let times = run_for(window).await?;
-    let measurement = Measurement::new(&times, &before, &process::Snapshot::take(load)?);
+    let laps = Laps::start(window, load.payload)?;
+    run(laps.clone()).await?;
+    let measurement = Measurement::new(&laps.times(), &before, &process::Snapshot::take(load)?);
     serde_json::to_writer(std::io::stdout().lock(), &measurement)?;
     Ok(())
 }
 
-/// One caller: asks again and again until `end`, and returns how long each call took.
+/// One caller: asks again and again until the time is over.
 ///
 /// # Errors
-/// Whatever asking fails with; an answer that has not as many bytes as the payload.
-pub async fn ask_until(
-    end: Instant,
-    payload: usize,
-    mut asker: impl Ask,
-) -> Result<Histogram<u64>, Error> {
-    let mut laps = Laps::until(end, payload)?;
+/// Whatever asking fails with; an answer that is not as long as its request.
+pub async fn ask_until_end(mut laps: Laps, mut asker: impl Ask) -> Result<(), Error> {
     while laps.go_on() {
         laps.answered(asker.ask().await?)?;
     }
-    Ok(laps.times())
+    Ok(())
 }
 
-/// One caller's clock.
-#[derive(Debug)]
+/// One caller's clock. A clone is another caller's, which adds to the same times: a histogram for
+/// each would be most of the memory that is measured.
+#[derive(Debug, Clone)]
 pub struct Laps {
     end: Instant,
     start: Instant,
     payload: usize,
-    times: Histogram<u64>,
+    times: Arc<Mutex<Histogram<u64>>>,
 }
 
 impl Laps {
-    /// Starts the first call.
-    ///
-    /// # Errors
-    /// None that happen: the histogram's precision is a constant.
-    pub fn until(end: Instant, payload: usize) -> Result<Self, Error> {
-        Ok(Self { end, start: Instant::now(), payload, times: Histogram::new(3)? })
+    fn start(window: Duration, payload: usize) -> Result<Self, Error> {
+        let start = Instant::now();
+        let times = Arc::new(Mutex::new(Histogram::new(3)?));
+        Ok(Self { end: start + window, start, payload, times })
     }
 
     /// Whether there is time for another call.
@@ -136,13 +129,13 @@ impl Laps {
             return Err("an answer that is not the echo of its request".into());
         }
         let now = Instant::now();
-        self.times.record(u64::try_from((now - self.start).as_nanos())?)?;
+        self.times().record(u64::try_from((now - self.start).as_nanos())?)?;
         self.start = now;
         Ok(())
     }
 
-    /// How long the calls took, in nanoseconds.
-    pub fn times(self) -> Histogram<u64> {
-        self.times
+    /// Never waited for: all callers are on one thread.
+    fn times(&self) -> MutexGuard<'_, Histogram<u64>> {
+        self.times.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

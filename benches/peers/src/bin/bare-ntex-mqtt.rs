@@ -4,10 +4,8 @@
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::rc::Rc;
-use std::time::{Duration, Instant};
 
-use clap::Parser;
-use hdrhistogram::Histogram;
+use clap::{Args, Parser};
 use ntex::service::fn_service;
 use ntex::util::{ByteString, Bytes};
 use ntex::{SharedCfg, connect::Connector};
@@ -15,7 +13,25 @@ use ntex_mqtt::v5::codec::{PublishProperties, SubscriptionOptions};
 use ntex_mqtt::v5::{self, MqttSink, client::Connect, client::MqttConnector};
 use ntex_mqtt::{MqttServer, MqttServiceConfig, QoS};
 use tokio::sync::oneshot;
-use tower_mqtt_peers::{Error, Laps, Load, Respond, Role, measure_callers, serve_at};
+use tower_mqtt_peers::{Error, Laps, Load, Respond, measure_callers, serve_at};
+
+#[derive(Parser)]
+enum Role {
+    /// Answers until its standard input closes.
+    Respond(Respond),
+    /// Asks for a while and writes a measurement as JSON.
+    Ask(Load),
+    /// Is many clients, each of which answers at `devices/{number}/echo`.
+    Devices(Devices),
+}
+
+#[derive(Args)]
+struct Devices {
+    #[arg(long)]
+    address: String,
+    #[arg(long)]
+    count: usize,
+}
 
 pub(crate) fn main() -> Result<(), Error> {
     let role = Role::parse();
@@ -23,7 +39,8 @@ pub(crate) fn main() -> Result<(), Error> {
     system.build(ntex::rt::DefaultRuntime).block_on(async move {
         match role {
             Role::Respond(options) => respond(options).await,
-            Role::Ask(options) => ask(options).await,
+            Role::Ask(load) => ask(load).await,
+            Role::Devices(devices) => be_devices(devices).await,
         }
     })
 }
@@ -118,34 +135,47 @@ async fn respond_directly() -> Result<(), Error> {
 }
 
 async fn respond_through(address: &str) -> Result<(), Error> {
-    let client = connect(address, "responder").await?;
+    answer_at(address, "responder", "bench/echo").await?;
+    serve_at(address).await
+}
+
+async fn be_devices(Devices { address, count }: Devices) -> Result<(), Error> {
+    for number in 0..count {
+        let topic = format!("devices/{number}/echo");
+        answer_at(&address, &format!("device{number}"), &topic).await?;
+    }
+    serve_at("all are subscribed").await
+}
+
+/// Connects, and answers from then on.
+async fn answer_at(address: &str, client_id: &str, topic: &str) -> Result<(), Error> {
+    let client = connect(address, client_id).await?;
     let sink = client.sink();
     let for_answers = sink.clone();
     let router = client.resource(
-        "bench/echo",
+        topic,
         fn_service(async move |request: v5::Publish| {
             answer(&for_answers, &request).await;
             Ok::<_, Failed>(request.ack())
         }),
     );
     ntex::rt::spawn(router.start_default()).detach();
-    subscribe(&sink, "bench/echo").await?;
-    serve_at(address).await
+    subscribe(&sink, topic).await
 }
 
-async fn connect(address: &str, client_id: &'static str) -> Result<v5::client::Client, Error> {
+async fn connect(address: &str, client_id: &str) -> Result<v5::client::Client, Error> {
     let address = address.trim_start_matches("mqtt://").to_owned();
     let connector = MqttConnector::<String, _>::new().connector(Connector::default());
     let service = ntex::ServiceFactory::pipeline(&connector, config()).await;
     let service = service.map_err(|_| "the connector cannot be made")?;
-    let client =
-        service.call(Connect::new(address).client_id(client_id).max_receive(u16::MAX)).await;
+    let connect = Connect::new(address).client_id(client_id.to_owned()).max_receive(u16::MAX);
+    let client = service.call(connect).await;
     client.map_err(|error| format!("{error:?}").into())
 }
 
-async fn subscribe(sink: &MqttSink, filter: &'static str) -> Result<(), Error> {
+async fn subscribe(sink: &MqttSink, filter: &str) -> Result<(), Error> {
     let options = SubscriptionOptions { qos: QoS::AtLeastOnce, ..SubscriptionOptions::default() };
-    sink.subscribe(None).topic_filter(filter.into(), options).send().await?;
+    sink.subscribe(None).topic_filter(filter.to_owned().into(), options).send().await?;
     Ok(())
 }
 
@@ -184,7 +214,7 @@ async fn ask(load: Load) -> Result<(), Error> {
         payload: Bytes::from(vec![b'x'; load.payload]),
         qos: if load.qos == 0 { QoS::AtMostOnce } else { QoS::AtLeastOnce },
     });
-    measure_callers(&load, async |window| run_for(&asker, load.in_flight, window).await).await
+    measure_callers(&load, async |laps| run(&asker, load.in_flight, &laps).await).await
 }
 
 struct Asker {
@@ -210,27 +240,20 @@ impl Asker {
     }
 }
 
-async fn run_for(
-    asker: &Rc<Asker>,
-    in_flight: usize,
-    window: Duration,
-) -> Result<Histogram<u64>, Error> {
-    let end = Instant::now() + window;
+async fn run(asker: &Rc<Asker>, in_flight: usize, laps: &Laps) -> Result<(), Error> {
     let mut callers = Vec::new();
     for _ in 0..in_flight {
-        callers.push(ntex::rt::spawn(call_until(end, Rc::clone(asker))));
+        callers.push(ntex::rt::spawn(call_until_end(laps.clone(), Rc::clone(asker))));
     }
-    let mut all = Histogram::new(3)?;
     for caller in callers {
-        all.add(caller.await.map_err(|_| "a caller panicked")??)?;
+        caller.await.map_err(|_| "a caller panicked")??;
     }
-    Ok(all)
+    Ok(())
 }
 
-async fn call_until(end: Instant, asker: Rc<Asker>) -> Result<Histogram<u64>, Error> {
-    let mut laps = Laps::until(end, asker.payload.len())?;
+async fn call_until_end(mut laps: Laps, asker: Rc<Asker>) -> Result<(), Error> {
     while laps.go_on() {
         laps.answered(asker.call().await?.len())?;
     }
-    Ok(laps.times())
+    Ok(())
 }
