@@ -16,7 +16,9 @@ const ROOM: usize = 1 << 18;
 const ROOM_BYTES: usize = 1 << 30;
 
 pub(crate) fn measure(in_flight: &[usize]) -> Result<(), Error> {
-    println!("\n| in flight | requests/s | p50 ms | CPU µs, requester + hub | ÷ first | peak MiB |");
+    println!(
+        "\n| in flight | requests/s | p50 ms | CPU µs, requester + hub | ÷ first | peak MiB |"
+    );
     println!("|--:|--:|--:|--:|--:|--:|");
     let mut first = None;
     for &count in in_flight {

@@ -15,6 +15,8 @@ use super::process::Process;
 
 const CALLERS: usize = 1024;
 const STEPS: usize = 10;
+const SHORT: Duration = Duration::from_millis(2);
+const LONG: Duration = Duration::from_secs(10);
 
 #[derive(Args)]
 pub(crate) struct Options {
@@ -41,11 +43,8 @@ pub(crate) async fn lose(options: &Options) -> Result<(), Error> {
     let network = Network::new();
     let router = Router::new().route("bench/lost", async || "never");
     let _responder = Responder::builder(network.link("responder")).serve(router).await?;
-    let requester = Requester::builder(network.link("requester"))
-        .max_in_flight(CALLERS)
-        .timeout(Duration::from_millis(5))
-        .build()
-        .await?;
+    let requester = Requester::builder(network.link("requester"));
+    let requester = requester.max_in_flight(CALLERS).build().await?;
     network.on_message(|message| match message.topic.as_str() {
         "bench/lost" => Fate::Lose,
         _ => Fate::Deliver,
@@ -71,9 +70,9 @@ pub(crate) async fn lose(options: &Options) -> Result<(), Error> {
 
 async fn lose_calls(mut requester: Requester, calls: usize, is_patient: bool) -> Result<(), Error> {
     for _ in 0..calls {
-        let request = Request::new("bench/lost", "x")?.qos(Qos::AtMostOnce);
+        let (timeout, patience) = if is_patient { (SHORT, LONG) } else { (LONG, SHORT) };
+        let request = Request::new("bench/lost", "x")?.qos(Qos::AtMostOnce).timeout(timeout);
         let call = requester.ready().await?.call(request);
-        let patience = Duration::from_millis(if is_patient { 1000 } else { 2 });
         match (is_patient, tokio::time::timeout(patience, call).await) {
             (true, Ok(Err(RequestError::Timeout))) | (false, Err(_)) => {}
             (_, other) => return Err(format!("a lost call ended with {other:?}").into()),

@@ -74,9 +74,11 @@ fn run(role: impl Future<Output = Result<(), Error>>) -> Result<(), Error> {
     tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(role)
 }
 
+type Part<'a> = &'a dyn Fn() -> Result<(), Error>;
+
 /// A part that fails leaves the others.
 fn measure(arguments: &Arguments) -> Result<(), Error> {
-    let parts: [(&str, &dyn Fn() -> Result<(), Error>); 4] = [
+    let parts: [(&str, Part<'_>); 4] = [
         ("devices", &|| devices::measure(&arguments.devices)),
         ("flight", &|| flight::measure(&arguments.in_flight)),
         ("losses", &|| losses::measure(arguments.lost)),

@@ -52,7 +52,7 @@ pub(crate) async fn remember(options: &Options) -> Result<(), Error> {
     call(&requester, options.answers + CALLS / 10).await?;
     let before = cpu_time(std::process::id())?;
     call(&requester, CALLS).await?;
-    let cpu = cpu_time(std::process::id())? - before;
+    let cpu = cpu_time(std::process::id())?.saturating_sub(before);
     if dedup.remembered() < options.answers {
         return Err(format!("only {} answers are remembered", dedup.remembered()).into());
     }

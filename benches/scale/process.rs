@@ -34,7 +34,11 @@ impl Process {
     pub(crate) fn line(&mut self) -> Result<String, Error> {
         let mut line = String::new();
         self.output.read_line(&mut line)?;
-        if line.is_empty() { Err("a process ended early".into()) } else { Ok(line.trim().to_owned()) }
+        if line.is_empty() {
+            Err("a process ended early".into())
+        } else {
+            Ok(line.trim().to_owned())
+        }
     }
 
     /// Writes a line, and reads one.
