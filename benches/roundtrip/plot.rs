@@ -35,12 +35,13 @@ pub(crate) fn draw(results: &Results) -> String {
     // Writing to a String cannot fail.
     let _ = writeln!(
         svg,
-        "<text x=\"12\" y=\"{}\" font-size=\"10\" fill=\"#777\">{}, {} cores, {}; median, min and max \
-         of {} rounds</text>\n</svg>",
+        "<text x=\"12\" y=\"{}\" font-size=\"10\" fill=\"#777\">{}, {} cores, {}, load average \
+         {} before; median, min and max of {} rounds</text>\n</svg>",
         height - 8.0,
         machine.cpu,
         machine.cores,
         machine.date,
+        machine.load_average,
         results.rounds,
     );
     svg

@@ -13,6 +13,9 @@ use azure_iot_operations_protocol::common::payload_serialize::{
 use azure_iot_operations_protocol::rpc_command::{Executor, Invoker, executor, invoker};
 use tower_mqtt_peers::{Ask, Error, Load, Respond, host_and_port, measure, run, serve_at};
 
+/// With an executor that may not be subscribed yet.
+const PATIENCE: Duration = Duration::from_millis(200);
+
 fn main() -> Result<(), Error> {
     run(respond, ask)
 }
@@ -105,7 +108,6 @@ async fn ask(load: Load) -> Result<(), Error> {
     let invoker = Arc::new(Invoker::new(context, client, options)?);
     let mut asker = Asker { invoker, payload: Payload(vec![b'x'; load.payload]) };
     // The executor does not say when it is subscribed.
-    let ready = async { while asker.ask().await.is_err() {} };
-    tokio::time::timeout(Duration::from_secs(5), ready).await?;
+    while tokio::time::timeout(PATIENCE, asker.ask()).await.is_err() {}
     measure(&load, asker).await
 }
