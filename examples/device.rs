@@ -142,7 +142,8 @@ fn client(peer: &Peer) -> ClientBuilder {
         DialectName::Native => client.client_id(format!("{product}/{device}")),
         DialectName::Tencent => client.client_id(format!("{product}{device}")),
         DialectName::AliyunSystem | DialectName::AliyunCustom | DialectName::AliyunService => {
-            let ext = u8::from(!peer.is_on_system_topics());
+            // Without it, a device has nothing but the system topics.
+            let ext = peer.ext.unwrap_or(u8::from(peer.dialect != DialectName::AliyunSystem));
             let method = format!("securemode=3,signmethod=hmacsha1,ext={ext}");
             let client = client.client_id(format!("{product}&{device}|{method}|"));
             if peer.broker.contains('@') {

@@ -81,7 +81,7 @@ fn endless_rate() -> RateLimitLayer {
     RateLimitLayer::new(u32::MAX, Duration::from_secs(1))
 }
 
-fn bench<S>(group: &mut BenchmarkGroup<'_>, name: &str, mut service: S)
+pub(crate) fn bench<S>(group: &mut BenchmarkGroup<'_>, name: &str, mut service: S)
 where
     S: Service<Request, Response = Response>,
     S::Error: Debug,

@@ -2,12 +2,10 @@
 //! sides.
 
 use std::convert::Infallible;
-use std::fmt::Debug;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll};
 
-use criterion::{BatchSize, BenchmarkId};
 use futures_util::TryFutureExt;
 use futures_util::future::MapErr;
 use metrics::{
@@ -19,8 +17,8 @@ use tower_mqtt::layer::retry::RetryPolicy;
 use tower_mqtt::layer::{MetricsLayer, RetryLayer, TimeoutLayer, TraceLayer};
 use tower_mqtt::{Request, RequestError, Response};
 
-use crate::cpu_time::{BenchmarkGroup, Criterion};
-use crate::layer::{Nothing, TIMEOUT, call, check, clock, requests, token};
+use crate::cpu_time::Criterion;
+use crate::layer::{Nothing, TIMEOUT, bench, check, clock, token};
 
 pub(crate) fn benchmarks(criterion: &mut Criterion) {
     let runtime = clock();
@@ -41,18 +39,6 @@ fn all() -> impl Service<Request, Response = Response, Error = RequestError> {
     let retry = RetryLayer::new(RetryPolicy::default());
     let responder = (both.clone(), retry.clone(), check()).layer(Nothing::new());
     (both, retry, token()).layer(Across(responder))
-}
-
-fn bench<S>(group: &mut BenchmarkGroup<'_>, name: &str, mut service: S)
-where
-    S: Service<Request, Response = Response>,
-    S::Error: Debug,
-{
-    let mut request = requests();
-    group.bench_function(BenchmarkId::from_parameter(name), |bencher| {
-        let call = |request| call(&mut service, request);
-        bencher.iter_batched(&mut request, call, BatchSize::SmallInput);
-    });
 }
 
 /// A requester's way to a responder that is next to it: what is between the two costs nothing.

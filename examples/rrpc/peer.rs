@@ -34,7 +34,7 @@ pub(crate) struct Peer {
     /// aliyun-service: 1, the default, for a device that takes services on extended topics; 0 for
     /// one that takes them on system topics
     #[arg(long, value_name = "0|1", value_parser = clap::value_parser!(u8).range(0..=1))]
-    ext: Option<u8>,
+    pub(crate) ext: Option<u8>,
 }
 
 impl Peer {
@@ -66,12 +66,6 @@ impl Peer {
             return Arc::new(aliyun::thing_service().over_system_topics());
         }
         self.dialect.dialect()
-    }
-
-    /// Whether the device has nothing but the system topics of Aliyun.
-    #[allow(dead_code, reason = "who asks need not say it")]
-    pub(crate) fn is_on_system_topics(&self) -> bool {
-        self.ext == Some(0) || self.dialect == DialectName::AliyunSystem
     }
 
     /// `{product}/{device}`

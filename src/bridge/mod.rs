@@ -76,6 +76,8 @@ mod crossing;
 #[cfg(feature = "ntex")]
 mod translation;
 
+use std::time::Duration;
+
 use thiserror::Error;
 use tower::Service;
 
@@ -147,20 +149,22 @@ where
     /// # Panics
     /// Outside a tokio runtime.
     pub async fn serve(self, responder: ResponderBuilder) -> Result<Responder, ServeError> {
-        let mut dialects = responder.dialects();
-        let age = dialects.next().map_or(InboxLimits::default().age, remembered);
-        if dialects.next().is_some() {
-            let text = "a bridge answers in one dialect: serve a clone of it for each";
-            return Err(ServeError::Configuration(text.into()));
-        }
-        drop(dialects);
+        let ages: Vec<Duration> = responder.dialects().map(remembered).collect();
+        let age = match ages[..] {
+            [] => InboxLimits::default().age,
+            [age] => age,
+            _ => {
+                let text = "a bridge answers in one dialect: serve a clone of it for each";
+                return Err(ServeError::Configuration(text.into()));
+            }
+        };
         let limits = InboxLimits { age, ..InboxLimits::default() };
         responder.serve(self.into_router().layer(DedupLayer::new(limits))).await
     }
 }
 
 /// How long a request is known by its id.
-fn remembered(dialect: &dyn Dialect) -> std::time::Duration {
+fn remembered(dialect: &dyn Dialect) -> Duration {
     match dialect.id_format() {
         IdFormat::Ulid | IdFormat::UlidText => InboxLimits::default().age,
         IdFormat::Decimal { .. } | IdFormat::Short { .. } => dialect.default_timeout(),

@@ -130,6 +130,10 @@ pub struct Template {
     /// What is written, then what else is read.
     requests: Vec<TopicTemplate>,
     response: TopicTemplate,
+    /// Requests and answers go to one topic.
+    same_topic: bool,
+    /// The answer's topic says how it went.
+    has_status: bool,
     ids: IdFormat,
     default_timeout: Duration,
     timeouts: RangeInclusive<Duration>,
@@ -149,10 +153,14 @@ impl Template {
     /// [`LineError`] when a line is no template, or has a capture too many or too few.
     pub fn new(name: &'static str, lines: Lines<'_>) -> Result<Self, LineError> {
         let address = lines::address(lines.address)?;
+        let request = lines::request(lines.request, &address)?;
+        let response = lines::response(lines.response, &address)?;
         Ok(Self {
             name,
-            requests: vec![lines::request(lines.request, &address)?],
-            response: lines::response(lines.response, &address)?,
+            same_topic: request == response,
+            has_status: lines::has(&response, STATUS),
+            requests: vec![request],
+            response,
             address,
             ids: IdFormat::UlidText,
             default_timeout: Duration::from_secs(10),
@@ -264,13 +272,12 @@ impl Template {
     }
 
     fn subscription(&self, filter: TopicFilter) -> Subscription {
-        let no_local = self.answers_on_request_topic();
-        Subscription { no_local, ..Subscription::new(filter) }
+        Subscription { no_local: self.same_topic, ..Subscription::new(filter) }
     }
 
     /// Where the answer to a request goes, with this status if there is a place for it.
     fn answer_topic(&self, request: &Parsed<'_>, status: &Status) -> Option<TopicName> {
-        let code = status.code().to_string();
+        let code = if self.has_status { status.code().to_string() } else { String::new() };
         let value = |name: &str| if name == STATUS { Some(&*code) } else { request.get(name) };
         self.response.render(value).ok()
     }
@@ -300,7 +307,7 @@ impl Dialect for Template {
 
     fn carries(&self) -> Carries {
         let carries = Carries::PAYLOAD;
-        if lines::has(&self.response, STATUS) { carries.with_status() } else { carries }
+        if self.has_status { carries.with_status() } else { carries }
     }
 
     /// The levels up to the one called `device`.
@@ -327,7 +334,7 @@ impl Dialect for Template {
             .render(|name| if name == ID { Some(id) } else { address.get(name) })
             .map_err(|error| self.invalid(error.to_string()))?;
         let mut message = Message { qos: parts.qos, ..Message::new(topic, payload) };
-        if self.answers_on_request_topic() {
+        if self.same_topic {
             message.properties.user.push(OWN_REQUEST, "");
         }
         self.restamp(&mut message, outgoing.left);
@@ -366,7 +373,7 @@ impl Dialect for Template {
         let Some(parts) = self.request(&message.topic) else { return Err(not_one) };
         let Ok(address) = self.address.render(|name| parts.get(name)) else { return Err(not_one) };
         // Byte for byte where it is the request's: a device looks for no other form of it.
-        let answer = if self.answers_on_request_topic() {
+        let answer = if self.same_topic {
             Some(message.topic.clone())
         } else {
             self.answer_topic(&parts, &Status::OK)
@@ -393,7 +400,7 @@ impl Dialect for Template {
         response: Response,
         left: Option<Duration>,
     ) -> Result<Message, Malformed> {
-        let topic = if *response.status() == Status::OK || !self.carries().status {
+        let topic = if *response.status() == Status::OK || !self.has_status {
             reply_to.topic().clone()
         } else {
             self.with_status(reply_to.topic(), response.status())
@@ -406,7 +413,7 @@ impl Dialect for Template {
     }
 
     fn answers_on_request_topic(&self) -> bool {
-        self.requests[0] == self.response
+        self.same_topic
     }
 
     fn owns_reserved_topics(&self) -> bool {

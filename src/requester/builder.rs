@@ -29,9 +29,9 @@ pub enum OnDisconnect {
     /// They wait for the connection until their deadline.
     ///
     /// With a session that the server kept, what was not acknowledged is sent again with the same
-    /// correlation data, and what was acknowledged goes on waiting. Without it, only requests at QoS 1 that
-    /// are declared [`idempotent`](crate::Request::idempotent) are sent again, and the others fail
-    /// with `Disconnected(Unknown)`. What was never sent waits in either case.
+    /// correlation data, and what was acknowledged goes on waiting. Without it, only requests at QoS 1
+    /// that are declared [`idempotent`](crate::Request::idempotent) are sent again, and the others
+    /// fail with `Disconnected(Unknown)`. What was never sent waits in either case.
     RideThrough,
 }
 
@@ -191,9 +191,9 @@ impl RequesterBuilder {
     /// [`ServeError::Disconnected`] when the connection is lost meanwhile, [`ServeError::Closed`]
     /// when the link is closed, [`ServeError::Configuration`] when a responder on the link
     /// acknowledges after its answers (see [`Acknowledge`](crate::responder::Acknowledge)), when no
-    /// address of the dialect is one of its [`peers`](Self::peers), when another requester on the link lends
-    /// [short ids](crate::dialect::IdFormat::Short) to the same peers (use a clone of it), when the dialect does not allow the
-    /// [`timeout`](Self::timeout), or when its [short ids](IdFormat::Short) are not of one width.
+    /// address of the dialect is one of its [`peers`](Self::peers), when another requester on the link
+    /// lends [short ids](IdFormat::Short) to the same peers (use a clone of it), when the dialect does
+    /// not allow the [`timeout`](Self::timeout), or when its short ids are not of one width.
     ///
     /// # Cancel safety
     /// Dropping the future undoes everything.

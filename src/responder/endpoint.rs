@@ -1,5 +1,6 @@
 //! The responder's side on the connection: what it takes, what it refuses, and how it stops.
 
+mod answers;
 mod stop;
 
 use std::collections::HashMap;
@@ -9,7 +10,6 @@ use std::sync::atomic::Ordering;
 use std::task::{Context, Poll};
 use std::time::Instant;
 
-use bytes::Bytes;
 use tokio::sync::{Semaphore, mpsc, oneshot};
 use tower::Service;
 
@@ -24,9 +24,7 @@ use crate::core::packet::{Message, Qos, ReasonCode, Subscription};
 use crate::core::topic::TopicFilter;
 use crate::dialect::{Dialect, IncomingRequest, Malformed, ReplyTo};
 use crate::error::ServeError;
-use crate::link::{
-    self, AckId, Occupant, Outbox, Outcome, PublishError, Published, Token, Verdict, is_refusal,
-};
+use crate::link::{self, AckId, Occupant, Outbox, Outcome, Token, Verdict, is_refusal};
 use crate::message::{Parts, Request, Response, Status};
 
 pub(super) struct Settings {
@@ -102,10 +100,6 @@ where
         }
     }
 
-    fn counters(&self) -> &Counters {
-        &self.settings.counters
-    }
-
     /// Which dialect a message on this topic is read with.
     fn dialect_of(&self, topic: &str) -> Option<usize> {
         let mut found: Option<Reading> = None;
@@ -160,15 +154,6 @@ where
         if held { Verdict::Held } else { Verdict::Taken }
     }
 
-    /// Whether it is on the topic of an answer of this responder, which has come back.
-    fn is_answered(&mut self, reply_to: &ReplyTo, dialect: usize, now: Instant) -> bool {
-        self.settings.dialects[dialect].answers_on_request_topic()
-            && self
-                .answered
-                .as_mut()
-                .is_some_and(|answered| answered.contains(place(reply_to), now))
-    }
-
     fn malformed(&mut self, malformed: Malformed, dialect: usize, out: &mut Outbox<'_>) -> Verdict {
         self.counters().malformed.increment();
         let (what, reply_to) = malformed.into_parts();
@@ -214,20 +199,6 @@ where
         }
     }
 
-    /// Answers without having run the service.
-    fn answer_now(
-        &mut self,
-        dialect: usize,
-        reply_to: &ReplyTo,
-        status: Status,
-        deadline: Option<Instant>,
-        out: &mut Outbox<'_>,
-    ) {
-        self.next_serial += 1;
-        let serial = self.next_serial;
-        self.answer(serial, dialect, reply_to, Response::error(status), deadline, out);
-    }
-
     fn done(&mut self, exchange: Exchange, outcome: task::Outcome, out: &mut Outbox<'_>) {
         let Exchange { serial, dialect, reply_to, deadline, ack, slot: _slot } = exchange;
         self.tasks.ended(serial);
@@ -250,94 +221,6 @@ where
         }
     }
 
-    fn answer(
-        &mut self,
-        serial: u64,
-        dialect: usize,
-        reply_to: &ReplyTo,
-        response: Response,
-        deadline: Option<Instant>,
-        out: &mut Outbox<'_>,
-    ) {
-        let token = (1, serial);
-        let left = deadline.map(|deadline| deadline.saturating_duration_since(out.now()));
-        if left.is_some_and(|left| left.is_zero()) {
-            self.counters().expired.increment();
-            return;
-        }
-        let dialect_of = &self.settings.dialects[dialect];
-        if !response.status().is_success() && !dialect_of.carries().status {
-            tracing::debug!(dialect = dialect_of.name(), status = %response.status(), "a failure is silence");
-            self.counters().unsaid.increment();
-            return;
-        }
-        let bare = response.payload().is_empty() && response.user_properties().is_empty();
-        let encoded = self.settings.dialects[dialect].encode_response(reply_to, response, left);
-        let message = match encoded {
-            Ok(message) => message,
-            Err(malformed) => {
-                tracing::debug!(%malformed, "the dialect cannot carry an answer");
-                self.counters().undelivered.increment();
-                return;
-            }
-        };
-        if let Some(answered) = self.answered.as_mut()
-            && self.settings.dialects[dialect].answers_on_request_topic()
-        {
-            answered.insert(place(reply_to), out.now());
-        }
-        match self.publish(message, token, deadline, out) {
-            Err(PublishError::TooLarge { size, limit }) if !bare => {
-                tracing::error!(size, limit, "an answer is larger than the server accepts");
-                let status =
-                    Status::INTERNAL.with_message("the answer is too large for the server");
-                self.answer(serial, dialect, reply_to, Response::error(status), deadline, out);
-            }
-            Ok(()) => self.counters().answered.increment(),
-            Err(_) => {}
-        }
-    }
-
-    fn publish(
-        &mut self,
-        message: Message,
-        token: Token,
-        deadline: Option<Instant>,
-        out: &mut Outbox<'_>,
-    ) -> Result<(), PublishError> {
-        if out.connection().is_none() {
-            self.unsent.push((message, token));
-            self.remember(token, deadline);
-            return Ok(());
-        }
-        let at_most_once = message.qos == Qos::AtMostOnce;
-        match out.publish(message, token) {
-            // Nothing more is heard of it.
-            Ok(Published::Sent) if at_most_once => self.forget(token),
-            Ok(Published::Sent | Published::Waiting) => self.remember(token, deadline),
-            Err((error, message)) => {
-                tracing::debug!(topic = %message.topic, ?error, "an answer cannot be sent");
-                self.counters().undelivered.increment();
-                self.forget(token);
-                return Err(error);
-            }
-        }
-        Ok(())
-    }
-
-    fn remember(&mut self, token: Token, deadline: Option<Instant>) {
-        if let Some(deadline) = deadline {
-            self.deadlines.insert(token, deadline);
-        }
-    }
-
-    fn forget(&mut self, token: Token) {
-        // At QoS 0 there is hardly ever one, and nothing to be hashed.
-        if !self.deadlines.is_empty() {
-            self.deadlines.remove(&token);
-        }
-    }
-
     fn settle(&mut self, result: Result<(), ServeError>) {
         if result.is_err() {
             self.stage = Stage::Failed;
@@ -346,11 +229,6 @@ where
             let _ = ready.send(result);
         }
     }
-}
-
-/// What an answer and its request share.
-fn place(reply_to: &ReplyTo) -> (&str, Option<&Bytes>) {
-    (reply_to.topic().as_str(), reply_to.correlation_data())
 }
 
 /// How narrow a subscription is, the narrowest first, and the dialect that it is for.

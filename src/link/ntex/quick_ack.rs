@@ -6,7 +6,7 @@
 //! QoS 1 round trip takes 44 ms where one might take 0.2.
 //!
 //! While much is in flight, each side has something to send anyway, and asking for it costs more than
-//! it brings: a third of the throughput at 64.
+//! it brings.
 
 use std::net::TcpStream;
 
