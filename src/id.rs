@@ -6,14 +6,16 @@
 use bytes::Bytes;
 use ulid::Ulid;
 
+use crate::core::short;
+
 /// 16 bytes.
 pub(crate) fn fresh() -> Bytes {
-    Bytes::copy_from_slice(&Ulid::new().to_bytes())
+    short::copy_of(&Ulid::new().to_bytes())
 }
 
 /// 26 characters.
 pub(crate) fn fresh_text() -> Bytes {
-    Bytes::from(Ulid::new().to_string())
+    short::copy_of(Ulid::new().array_to_str(&mut [0; ulid::ULID_LEN]).as_bytes())
 }
 
 /// An id that somebody chose, as text: itself if it is, a ULID of 16 bytes as 26 characters. What is

@@ -14,7 +14,7 @@ const MAY_NAME: &[(&str, &[&str])] = &[
     ("error", &["core", "message"]),
     ("dialect", &["core", "message", "error"]),
     ("scope", &[]),
-    ("id", &[]),
+    ("id", &["core"]),
     ("layer", &["core", "message", "error", "id", "scope"]),
     ("link", &["core", "error"]),
     ("requester", &["core", "message", "error", "dialect", "id", "link", "scope"]),

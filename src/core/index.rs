@@ -1,7 +1,6 @@
 //! Which filters match a topic, without a look at every filter.
 
-use std::collections::HashMap;
-
+use super::children::Children;
 use super::template::split_level;
 use super::topic::TopicFilter;
 
@@ -42,7 +41,7 @@ const ROOT: usize = 0;
 
 #[derive(Clone, Debug)]
 struct Node<T> {
-    literals: HashMap<Box<str>, usize>,
+    literals: Children,
     /// Below `+`.
     any: Option<usize>,
     /// The filter that ends here.
@@ -151,7 +150,7 @@ impl<T> TopicIndex<T> {
             }
             next = None;
             if let Some((level, rest)) = rest.map(split_level) {
-                next = node.literals.get(level).map(|&id| (id, rest));
+                next = node.literals.get(level).map(|id| (id, rest));
                 if wildcards && let Some(any) = node.any {
                     pending.extend(next.replace((any, rest)));
                 }
@@ -220,7 +219,7 @@ impl<T> Default for TopicIndex<T> {
 
 impl<T> Node<T> {
     fn new() -> Self {
-        Self { literals: HashMap::new(), any: None, here: None, below: None }
+        Self { literals: Children::new(), any: None, here: None, below: None }
     }
 
     fn is_empty(&self) -> bool {
@@ -231,17 +230,14 @@ impl<T> Node<T> {
     }
 
     fn child(&self, level: &str) -> Option<usize> {
-        if level == "+" { self.any } else { self.literals.get(level).copied() }
+        if level == "+" { self.any } else { self.literals.get(level) }
     }
 
     fn forget(&mut self, level: &str) {
         if level == "+" {
             self.any = None;
-            return;
-        }
-        self.literals.remove(level);
-        if self.literals.len() * 4 < self.literals.capacity() {
-            self.literals.shrink_to(self.literals.len() * 2);
+        } else {
+            self.literals.remove(level);
         }
     }
 }
@@ -335,7 +331,7 @@ mod tests {
         for filter in &wide[1..] {
             index.remove(filter);
         }
-        assert!(index.nodes[ROOT].literals.capacity() < 16);
+        assert!(matches!(index.nodes[ROOT].literals, Children::Few(_)));
     }
 
     fn any_filter() -> impl Strategy<Value = TopicFilter> {

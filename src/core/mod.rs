@@ -1,5 +1,6 @@
 //! The protocol without I/O: no clock, no random numbers, no task, no network library.
 
+mod children;
 mod ended;
 pub mod exchange;
 mod high_water;
@@ -9,6 +10,7 @@ pub(crate) mod lanes;
 pub mod packet;
 mod recent;
 pub mod routes;
+pub(crate) mod short;
 pub(crate) mod short_ids;
 pub mod subscriptions;
 pub mod template;

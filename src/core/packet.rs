@@ -182,7 +182,7 @@ impl UserProperties {
     }
 
     /// All pairs in order, with the knowledge of which texts are borrowed.
-    #[cfg(feature = "ntex")]
+    #[cfg(all(test, feature = "ntex"))]
     pub(crate) fn pairs(&self) -> impl ExactSizeIterator<Item = &(Text, Text)> {
         self.0.iter()
     }
@@ -215,9 +215,9 @@ impl<N: Into<Text>, V: Into<Text>> FromIterator<(N, V)> for UserProperties {
 /// The properties of a PUBLISH packet that concern the application (MQTT 5 §3.3.2.3).
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Properties {
-    /// Where the answer goes. Text, not a [`TopicName`]: a peer may send anything here, and the
-    /// dialect decides what it makes of it.
-    pub response_topic: Option<Text>,
+    /// Where the answer goes. A message whose Response Topic is no topic name [MQTT-3.3.2-14] is
+    /// refused before it gets here.
+    pub response_topic: Option<TopicName>,
     /// What pairs the answer with its request.
     pub correlation_data: Option<Bytes>,
     /// Message Expiry Interval: seconds after which a broker discards the message.
@@ -266,7 +266,7 @@ impl Message {
         let text = |t: &Option<Text>| t.as_ref().map_or(0, |t| t.len());
         self.topic.as_str().len()
             + self.payload.len()
-            + text(&properties.response_topic)
+            + properties.response_topic.as_ref().map_or(0, |topic| topic.as_str().len())
             + text(&properties.content_type)
             + properties.correlation_data.as_ref().map_or(0, Bytes::len)
             + properties.user.iter().map(|(n, v)| n.len() + v.len() + 5).sum::<usize>()

@@ -1,7 +1,6 @@
 //! Which template fits a topic best.
 
-use std::collections::HashMap;
-
+use super::children::Children;
 use super::template::{Affix, Captures, Level, TopicTemplate, split_level};
 
 /// A map from topic templates to values, searched by topic for the most specific one.
@@ -37,7 +36,7 @@ const ROOT: usize = 0;
 
 #[derive(Clone, Debug)]
 struct Node<T> {
-    literals: HashMap<Box<str>, usize>,
+    literals: Children,
     /// Most specific first.
     captures: Vec<(Affix, usize)>,
     /// The template that ends here.
@@ -138,9 +137,7 @@ impl<T> RouteIndex<T> {
         for level in template.levels() {
             let child = self.nodes.len();
             node = match level {
-                Level::Literal(text) => {
-                    *self.nodes[node].literals.entry(text.clone()).or_insert(child)
-                }
+                Level::Literal(text) => self.nodes[node].literal_or_insert(text, child),
                 Level::Capture { affix, .. } => self.nodes[node].capture_or_insert(affix, child),
                 Level::Rest { .. } => return &mut self.nodes[node].below,
             };
@@ -166,7 +163,7 @@ enum Step<'r, 't, T> {
 
 impl<T> Node<T> {
     fn new() -> Self {
-        Self { literals: HashMap::new(), captures: Vec::new(), here: None, below: None }
+        Self { literals: Children::new(), captures: Vec::new(), here: None, below: None }
     }
 
     /// The literal step from here; the others are left in `pending`, the most specific on top.
@@ -182,7 +179,14 @@ impl<T> Node<T> {
                 pending.push(Step::Node(*child, rest));
             }
         }
-        self.literals.get(level).map(|child| Step::Node(*child, rest))
+        self.literals.get(level).map(|child| Step::Node(child, rest))
+    }
+
+    fn literal_or_insert(&mut self, text: &str, child: usize) -> usize {
+        self.literals.get(text).unwrap_or_else(|| {
+            self.literals.insert(text.into(), child);
+            child
+        })
     }
 
     fn capture_or_insert(&mut self, affix: &Affix, child: usize) -> usize {
