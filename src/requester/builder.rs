@@ -3,11 +3,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::runtime::Handle;
 use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio_util::sync::PollSemaphore;
 
 use super::endpoint::{Endpoint, Settings};
 use super::loan::Lender;
+use super::relay::Relay;
 use super::stats::Counters;
 use super::turns::{OneInFlight, Turns};
 use super::{Requester, Shared};
@@ -228,8 +230,9 @@ impl RequesterBuilder {
             peers: peers.clone(),
         };
         let turns = self.one_in_flight.map(|of| Turns::new(of, rest));
-        let endpoint =
-            Endpoint::new(settings, turns, queue, Arc::clone(&counters), Arc::clone(&slots), ready);
+        let (relay, relayed) = Handle::try_current().ok().and_then(|r| Relay::to(&r)).unzip();
+        let (counting, limiting) = (Arc::clone(&counters), Arc::clone(&slots));
+        let endpoint = Endpoint::new(settings, turns, queue, relay, counting, limiting, ready);
         self.link.attach(Box::new(endpoint)).await.map_err(|_| ServeError::Closed)?;
         is_ready.await.map_err(|_| ServeError::Closed)??;
         let shared = Shared {
@@ -237,6 +240,7 @@ impl RequesterBuilder {
             timeout: self.timeout.unwrap_or_else(|| self.dialect.default_timeout()),
             timeouts,
             peers: (peers != TopicFilter::everything()).then_some(peers),
+            relayed,
             lender,
             dialect: self.dialect,
             counters,

@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::{Semaphore, mpsc, oneshot};
 
 use super::loops::Loops;
+use super::relay::Relay;
 use super::stats::Counters;
 use super::turns::Turns;
 use super::waiter::{Phase, Waiter};
@@ -39,6 +40,7 @@ pub(super) struct Settings {
 pub(super) struct Endpoint {
     settings: Settings,
     commands: mpsc::UnboundedReceiver<Command>,
+    relay: Option<Relay>,
     exchanges: Exchanges<Waiter>,
     /// When only one call may be in flight for each device.
     turns: Option<Turns>,
@@ -68,6 +70,7 @@ impl Endpoint {
         settings: Settings,
         turns: Option<Turns>,
         commands: mpsc::UnboundedReceiver<Command>,
+        relay: Option<Relay>,
         counters: Arc<Counters>,
         slots: Arc<Semaphore>,
         ready: oneshot::Sender<Result<(), ServeError>>,
@@ -78,6 +81,7 @@ impl Endpoint {
             turns,
             loops: Loops::default(),
             commands,
+            relay,
             counters,
             slots,
             ready: Some(ready),
@@ -312,17 +316,20 @@ impl link::Endpoint for Endpoint {
         while let Some(waiter) = self.exchanges.pop_expired(out.now()) {
             self.end(waiter, Err(RequestError::Timeout), out.now());
         }
-        if abandoned || self.failed {
+        let done = abandoned || self.failed;
+        if done {
             out.unsubscribe(&self.subscribed, SUBSCRIPTION);
             self.fail_all(&RequestError::Closed, out.now());
-            return Poll::Ready(());
+        } else {
+            self.take_turns(out);
         }
-        self.take_turns(out);
-        Poll::Pending
+        self.relay.as_mut().map(Relay::flush);
+        if done { Poll::Ready(()) } else { Poll::Pending }
     }
 
     fn needs_poll(&self) -> bool {
         self.turns.as_ref().is_some_and(Turns::has_next)
+            || self.relay.as_ref().is_some_and(|relay| !relay.is_empty())
     }
 
     fn in_flight(&self) -> usize {
@@ -338,8 +345,9 @@ impl link::Endpoint for Endpoint {
         self.slots.close();
         self.settle(Err(ServeError::Closed));
         for waiter in self.exchanges.drain() {
-            waiter.settle(Err(RequestError::Closed));
+            waiter.settle(Err(RequestError::Closed), None);
         }
+        self.relay.as_mut().map(Relay::flush);
         self.commands.close();
         while let Ok(command) = self.commands.try_recv() {
             if let Command::Call(call) = command {

@@ -5,6 +5,7 @@ mod endpoint;
 mod future;
 mod loan;
 mod loops;
+mod relay;
 mod stats;
 mod turns;
 mod waiter;
@@ -16,6 +17,7 @@ use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use tokio::runtime;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 use tokio_util::sync::PollSemaphore;
 use tower::Service;
@@ -82,6 +84,8 @@ struct Shared {
     timeouts: RangeInclusive<Duration>,
     /// Whom it asks, when that is not everybody.
     peers: Option<TopicFilter>,
+    /// The runtime that the relay of answers leads to.
+    relayed: Option<runtime::Id>,
     /// For dialects with short ids.
     lender: Option<Arc<Lender>>,
     counters: Arc<Counters>,
@@ -106,6 +110,8 @@ struct Call {
     serial: u64,
     deadline: Instant,
     reply: oneshot::Sender<Result<Response, RequestError>>,
+    /// It is made on the runtime that the relay leads to.
+    relayed: bool,
     slot: OwnedSemaphorePermit,
     loan: Option<Loan>,
 }
@@ -199,7 +205,8 @@ impl Shared {
         }
         let (reply, answer) = oneshot::channel();
         let serial = self.counters.next_serial();
-        Ok((Call { request, id, key, serial, deadline, reply, slot, loan }, answer))
+        let relayed = self.relayed.is_some() && self.relayed == current_runtime();
+        Ok((Call { request, id, key, serial, deadline, reply, relayed, slot, loan }, answer))
     }
 
     /// # Errors
@@ -232,6 +239,10 @@ impl Shared {
         };
         Some((id, None))
     }
+}
+
+fn current_runtime() -> Option<runtime::Id> {
+    runtime::Handle::try_current().ok().map(|runtime| runtime.id())
 }
 
 /// So much later. What is beyond the clock is as good as never.

@@ -3,6 +3,7 @@
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
 use super::loan::Loan;
+use super::relay::Relay;
 use super::turns::Lane;
 use crate::core::packet::Message;
 use crate::error::{Delivery, RequestError};
@@ -18,6 +19,8 @@ pub(super) struct Waiter {
     pub(super) tried: bool,
     /// Freed with the entry, so that slots bound the table.
     pub(super) slot: OwnedSemaphorePermit,
+    /// Its caller is told through the relay.
+    pub(super) relayed: bool,
     /// Its short id.
     pub(super) loan: Option<Loan>,
     /// Where it has its turn, when only one may be in flight.
@@ -53,10 +56,13 @@ impl Waiter {
         }
     }
 
-    /// Tells the caller. The slot is free before that.
-    pub(super) fn settle(self, result: Result<Response, RequestError>) {
+    /// Tells the caller, through the relay if that is its way. The slot is free before that.
+    pub(super) fn settle(self, result: Result<Response, RequestError>, relay: Option<&mut Relay>) {
         drop(self.slot);
-        // It fails when the caller has gone, and then nobody is to be told.
-        let _ = self.reply.send(result);
+        match relay {
+            Some(relay) if self.relayed => relay.push((self.reply, result)),
+            // It fails when the caller has gone, and then nobody is to be told.
+            _ => drop(self.reply.send(result)),
+        }
     }
 }

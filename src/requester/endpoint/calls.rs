@@ -18,7 +18,7 @@ use crate::requester::waiter::{Phase, Waiter};
 
 impl Endpoint {
     pub(super) fn call(&mut self, call: Call, out: &mut Outbox<'_>) {
-        let Call { request, id, key, serial, deadline, reply, slot, loan } = call;
+        let Call { request, id, key, serial, deadline, reply, relayed, slot, loan } = call;
         if reply.is_closed() {
             return; // The caller gave up before the request was sent.
         }
@@ -35,7 +35,8 @@ impl Endpoint {
             }
         };
         let (phase, tried) = (Phase::Sent, false);
-        let waiter = Waiter { serial, idempotent, reply, phase, tried, slot, loan, lane: None };
+        let waiter =
+            Waiter { serial, idempotent, reply, relayed, phase, tried, slot, loan, lane: None };
         match (self.exchanges.start(key, deadline, waiter), lane) {
             (Ok(ticket), None) => self.send(ticket, message, out),
             (Ok(ticket), Some(lane)) => self.enter(ticket, lane, message, out),
@@ -164,7 +165,7 @@ impl Endpoint {
             };
             turns.end(&lane, waiter.serial, end, now);
         }
-        waiter.settle(result);
+        waiter.settle(result, self.relay.as_mut());
     }
 
     /// After a reconnect: send again what may be, and fail what may not. What is sent waits for the
