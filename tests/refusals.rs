@@ -203,29 +203,18 @@ async fn what_is_not_a_request_is_refused_where_there_is_a_way_and_else_dropped_
 
     let dropped = (Err(RequestError::Timeout), 1, 0);
     assert_eq!(altered(|m| m.properties.response_topic = None).await, dropped);
-    for response_topic in ["", "a/+", "a/#", "#", "a\0b"] {
-        let network = Network::new();
-        let responder = Responder::builder(network.link("b")).serve(router()).await.unwrap();
-        let mut message = Message::new(topic("get/x"), "");
-        message.properties.response_topic = Some(response_topic.into());
-        publish(&network, message).await;
-        until("it is counted", || responder.stats().malformed == 1).await;
-        assert_eq!((responder.stats().received, responder.stats().answered), (0, 0));
-    }
-    let huge = |m: &mut Message| m.properties.response_topic = Some("r".repeat(70_000).into());
-    assert_eq!(altered(huge).await, dropped);
 }
 
 #[tokio::test(start_paused = true)]
 async fn response_topics_that_loop_or_belong_to_the_server_are_dropped_and_counted() {
     let forbidden = (Err(RequestError::Timeout), 0, 1);
-    assert_eq!(altered(|m| m.properties.response_topic = Some("get/y".into())).await, forbidden);
-    assert_eq!(altered(|m| m.properties.response_topic = Some("log/a/b".into())).await, forbidden);
-    assert_eq!(altered(|m| m.properties.response_topic = Some("$SYS/x".into())).await, forbidden);
+    assert_eq!(altered(|m| m.properties.response_topic = Some(topic("get/y"))).await, forbidden);
+    assert_eq!(altered(|m| m.properties.response_topic = Some(topic("log/a/b"))).await, forbidden);
+    assert_eq!(altered(|m| m.properties.response_topic = Some(topic("$SYS/x"))).await, forbidden);
     // What is malformed as well is not answered there either.
     let both = |m: &mut Message| {
         m.retain = true;
-        m.properties.response_topic = Some("get/y".into());
+        m.properties.response_topic = Some(topic("get/y"));
     };
     assert_eq!(altered(both).await, (Err(RequestError::Timeout), 1, 0));
 }
@@ -271,7 +260,7 @@ async fn a_request_without_correlation_data_is_answered_without() {
     for qos in [Qos::AtMostOnce, Qos::AtLeastOnce] {
         let mut message = Message::new(topic("get/x"), "");
         message.qos = qos;
-        message.properties.response_topic = Some("my/answers".into());
+        message.properties.response_topic = Some(topic("my/answers"));
         publish(&network, message).await;
         let answer = answers.recv().await.unwrap();
         assert_eq!(answer.payload, "x");

@@ -1,6 +1,7 @@
 //! Between our view of a message and that of ntex's server, for both versions of the protocol.
 
 use std::net::SocketAddr;
+use std::num::NonZeroU32;
 
 use bytes::Bytes;
 use ntex::io::IoBoxed;
@@ -12,9 +13,40 @@ use crate::core::packet::{Message, Properties, Qos, ReasonCode, UserProperties};
 use crate::core::topic::{TopicError, TopicName};
 use crate::link::ntex::convert;
 
-/// A message that leaves to an MQTT 5 client; the sink chooses the packet identifier.
+/// A message that leaves to an MQTT 5 client at QoS 1; the sink chooses the packet identifier.
 pub(super) fn to_v5(message: &Message) -> (v5::codec::Publish, NtexBytes) {
-    (convert::publish(message, None), NtexBytes::copy_from_slice(&message.payload))
+    let Properties { response_topic, correlation_data, message_expiry, content_type, .. } =
+        &message.properties;
+    let topic = |topic: &TopicName| ByteString::from(topic.as_str());
+    let packet = v5::codec::Publish {
+        dup: message.dup,
+        retain: message.retain,
+        qos: convert::qos(message.qos),
+        packet_id: None,
+        topic: topic(&message.topic),
+        payload_size: 0,
+        properties: v5::codec::PublishProperties {
+            correlation_data: correlation_data.as_deref().map(NtexBytes::copy_from_slice),
+            // Zero cannot be written; one second is what comes closest.
+            message_expiry_interval: message_expiry
+                .map(|seconds| NonZeroU32::new(seconds).unwrap_or(NonZeroU32::MIN)),
+            content_type: content_type.as_deref().map(string),
+            user_properties: message
+                .properties
+                .user
+                .iter()
+                .map(|(name, value)| (string(name), string(value)))
+                .collect(),
+            is_utf8_payload: message.properties.utf8_payload,
+            response_topic: response_topic.as_ref().map(topic),
+            ..v5::codec::PublishProperties::default()
+        },
+    };
+    (packet, NtexBytes::copy_from_slice(&message.payload))
+}
+
+fn string(text: &str) -> ByteString {
+    ByteString::from(&*convert::without_control(text))
 }
 
 /// A message that leaves to an MQTT 3.1.1 client: topic and payload.
@@ -45,15 +77,16 @@ pub(super) fn from_qos(qos: QoS) -> Qos {
     }
 }
 
-/// What is published for a client that is lost. `None` when its topic is not a topic name.
+/// What is published for a client that is lost. `None` when its topic, or its response topic, is not
+/// a topic name.
 pub(super) fn will_v5(will: &v5::codec::LastWill) -> Option<Message> {
     let mut message = will_message(&will.topic, will.qos, &will.message)?;
     let text = |text: &Option<ByteString>| text.as_ref().map(|t| t.as_str().to_owned().into());
     let user = will.user_properties.iter();
     message.properties = Properties {
-        response_topic: text(&will.response_topic),
+        response_topic: will.response_topic.as_deref().map(TopicName::new).transpose().ok()?,
         correlation_data: will.correlation_data.as_deref().map(Bytes::copy_from_slice),
-        message_expiry: will.message_expiry_interval.map(std::num::NonZeroU32::get),
+        message_expiry: will.message_expiry_interval.map(NonZeroU32::get),
         content_type: text(&will.content_type),
         utf8_payload: will.is_utf8_payload.unwrap_or_default(),
         user: user.map(|(n, v)| (n.to_string(), v.to_string())).collect::<UserProperties>(),

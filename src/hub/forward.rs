@@ -10,7 +10,7 @@ use super::shared::{ClientKey, Mail};
 use super::worker::{Deliveries, Worker};
 use crate::core::packet::{Message, Qos, ReasonCode};
 use crate::core::subscriptions::{Recipient, Routed};
-use crate::core::topic::{TopicFilter, TopicName, check_name};
+use crate::core::topic::{TopicFilter, TopicName};
 use crate::dialect::{Dialect, Native, ReplyTo};
 use crate::link::{Absence, Acknowledgement};
 use crate::message::{Response, Status};
@@ -22,12 +22,6 @@ impl Worker {
         if !self.allows(from, Access::Publish(&message.topic)) {
             counters.refused.increment();
             return ReasonCode::NOT_AUTHORIZED.into();
-        }
-        // [MQTT-3.3.2-14]
-        let response_topic = message.properties.response_topic.as_deref();
-        if response_topic.is_some_and(|topic| check_name(topic).is_err()) {
-            counters.refused.increment();
-            return ReasonCode::TOPIC_NAME_INVALID.into();
         }
         if self.loops.borrow_mut().exceed(message.topic.as_str(), Instant::now) {
             counters.looped.increment();
@@ -204,8 +198,7 @@ impl Worker {
     /// reach nobody but their owner. Any other topic may be one that the sender must not publish to.
     pub(super) fn answer_unavailable(&self, request: &Message) {
         let properties = &request.properties;
-        let Some(topic) = properties.response_topic.as_deref() else { return };
-        let Ok(topic) = TopicName::new(topic) else { return };
+        let Some(topic) = properties.response_topic.clone() else { return };
         let ruled = self.shared.authorize.is_some();
         if topic.is_reserved() || (ruled && !access::is_private(topic.as_str())) {
             return;

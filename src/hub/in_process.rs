@@ -158,6 +158,13 @@ struct LocalTransport {
 }
 
 impl LocalTransport {
+    /// What cannot be written must not reach the connection of another client.
+    fn check(&self, message: &Message) -> Result<(), SendError> {
+        convert::check(message)?;
+        let (size, limit) = (message.size(), self.worker.shared.limits.packet as usize);
+        if size > limit { Err(SendError::TooLarge { size, limit }) } else { Ok(()) }
+    }
+
     fn later(&self, event: Event) {
         self.inbox.events.borrow_mut().push_back(event);
         self.inbox.wake();
@@ -165,13 +172,18 @@ impl LocalTransport {
 }
 
 impl Transport for LocalTransport {
-    fn publish(&mut self, message: &Message, id: SendId) -> Result<(), SendError> {
-        // What cannot be written must not reach the connection of another client.
-        convert::check(message)?;
-        let (size, limit) = (message.size(), self.worker.shared.limits.packet as usize);
-        if size > limit {
-            return Err(SendError::TooLarge { size, limit });
+    fn publish_once(&mut self, message: Message, _: SendId) -> Result<(), (SendError, Message)> {
+        match self.check(&message) {
+            Ok(()) => {
+                self.worker.publish(&self.client, message);
+                Ok(())
+            }
+            Err(error) => Err((error, message)),
         }
+    }
+
+    fn publish(&mut self, message: &Message, id: SendId) -> Result<(), SendError> {
+        self.check(message)?;
         let acknowledgement = self.worker.publish(&self.client, message.clone());
         if message.qos == Qos::AtLeastOnce {
             self.later(Event::Acknowledged(id, acknowledgement));

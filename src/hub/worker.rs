@@ -22,6 +22,7 @@ use super::{in_process, listener, session};
 use crate::core::packet::{Qos, ReasonCode, Subscription};
 use crate::core::subscriptions::{Recipient, SubscribeOptions, Subscriptions};
 use crate::core::topic::TopicFilter;
+use crate::link::ntex::publish::PublishWriter;
 use crate::link::ntex::thread::Thread;
 
 /// Messages from other workers that are delivered in one turn.
@@ -54,6 +55,7 @@ pub(super) struct Worker {
     pub(super) loops: RefCell<Loops>,
     /// Kept between messages so that forwarding does not allocate.
     pub(super) deliveries: Cell<Deliveries>,
+    pub(super) writer: Rc<RefCell<PublishWriter>>,
 }
 
 /// The threads of a hub.
@@ -147,6 +149,7 @@ async fn run(
         unblock: Notify::new(),
         loops: RefCell::new(Loops::new(shared.devices.dialects())),
         deliveries: Cell::default(),
+        writer: Rc::default(),
         shared: Arc::clone(&shared),
     });
     let server = session::Server::new(&worker).await;

@@ -374,6 +374,11 @@ pub(crate) trait Transport {
     /// Writes a message. At QoS 1 an [`Event::Acknowledged`] follows, in order of sending.
     fn publish(&mut self, message: &Message, id: SendId) -> Result<(), SendError>;
 
+    /// Writes a message at QoS 0, of which nothing more is heard. Gives it back when it cannot.
+    fn publish_once(&mut self, message: Message, id: SendId) -> Result<(), (SendError, Message)> {
+        self.publish(&message, id).map_err(|error| (error, message))
+    }
+
     /// Writes a SUBSCRIBE. An [`Event::Subscribed`] follows.
     fn subscribe(&mut self, subscriptions: &[Subscription], id: SendId);
 

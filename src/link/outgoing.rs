@@ -175,18 +175,27 @@ impl Outgoing {
         transport: &mut dyn Transport,
     ) -> Result<(), (usize, usize, Message)> {
         let id = self.next_id();
-        match transport.publish(&message, id) {
-            Ok(()) if message.qos == Qos::AtLeastOnce => {
-                self.window.push_back((id, message, origin));
-            }
+        let published = match message.qos {
+            Qos::AtMostOnce => transport.publish_once(message, id),
+            Qos::AtLeastOnce => match transport.publish(&message, id) {
+                Ok(()) => {
+                    self.window.push_back((id, message, origin));
+                    Ok(())
+                }
+                Err(error) => Err((error, message)),
+            },
+        };
+        match published {
             Ok(()) => {}
             // The event that follows reports it as not sent.
-            Err(SendError::Disconnected) => {
+            Err((SendError::Disconnected, message)) => {
                 self.open = false;
                 self.queued_bytes += message.size();
                 self.queue.push_front((message, origin));
             }
-            Err(SendError::TooLarge { size, limit }) => return Err((size, limit, message)),
+            Err((SendError::TooLarge { size, limit }, message)) => {
+                return Err((size, limit, message));
+            }
         }
         Ok(())
     }

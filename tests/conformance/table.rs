@@ -150,7 +150,7 @@ impl Wire {
         message.qos = if self.qos == 0 { Qos::AtMostOnce } else { Qos::AtLeastOnce };
         message.retain = self.retain;
         message.properties = Properties {
-            response_topic: self.response_topic.clone().map(Into::into),
+            response_topic: self.response_topic.as_deref().map(topic),
             correlation_data: self.correlation_data.as_ref().map(Data::bytes),
             message_expiry: self.expiry,
             content_type: self.content_type.clone().map(Into::into),

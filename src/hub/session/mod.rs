@@ -4,6 +4,7 @@ mod packets;
 mod v3;
 mod v5;
 
+use std::cell::RefCell;
 use std::net::{SocketAddr, TcpStream};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -25,6 +26,7 @@ use super::builder::HubLimits;
 use super::client::Client;
 use super::shared::Shared;
 use super::worker::Worker;
+use crate::link::ntex::convert::LastTopics;
 
 /// Bytes in a connection's write buffer above which further messages wait in the client's queue,
 /// and below which they go on.
@@ -52,11 +54,13 @@ impl TryFrom<SessionError> for ntex_mqtt::v5::PublishAck {
 pub(super) struct Seat {
     worker: Rc<Worker>,
     client: Rc<Client>,
+    last_topics: RefCell<LastTopics>,
 }
 
 impl Seat {
     fn new(worker: &Rc<Worker>, client: Rc<Client>) -> Rc<Self> {
-        Rc::new(Self { worker: Rc::clone(worker), client })
+        let last_topics = RefCell::default();
+        Rc::new(Self { worker: Rc::clone(worker), client, last_topics })
     }
 
     /// Whether a payload of this size can have been meant. ntex-mqtt's codec takes a PUBLISH whose

@@ -1,5 +1,6 @@
 //! MQTT 5.
 
+use std::num::NonZeroU32;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -16,7 +17,7 @@ use super::{Seat, SessionError, client_id, whole};
 use crate::core::packet::{ReasonCode, Subscription};
 use crate::core::topic::TopicFilter;
 use crate::hub::access::{Credentials, Protocol};
-use crate::hub::client::Peer;
+use crate::hub::client::{self, Peer};
 use crate::hub::convert;
 use crate::hub::worker::Worker;
 use crate::link::ntex::convert::{bytes, message};
@@ -81,8 +82,13 @@ pub(super) async fn shake(
     let wants_response_info = packet.request_response_info;
     let forever = packet.keep_alive == 0;
     let kept_session = packet.session_expiry_interval_secs > 0;
-    let (sink, io) = (handshake.sink(), handshake.io().get_ref());
-    let client = match worker.admit(credentials, will, || Peer::V5(sink, io)).await {
+    let peer = client::V5 {
+        sink: handshake.sink(),
+        io: handshake.io().get_ref(),
+        largest_packet: packet.max_packet_size.map_or(0, NonZeroU32::get),
+        writer: Rc::clone(&worker.writer),
+    };
+    let client = match worker.admit(credentials, will, || Peer::V5(peer)).await {
         Ok(client) => client,
         Err(reason) => return Ok(handshake.failed(connack(reason))),
     };
@@ -211,13 +217,15 @@ pub(super) fn publish(session: &V5, mut publish: Publish) -> Result<PublishAck, 
         return Err(SessionError);
     }
     let payload = whole(&publish.take_payload())?;
-    let acknowledgement = match message(std::mem::take(publish.packet_mut()), payload) {
-        Ok(mut message) => {
-            // [MQTT-3.3.1-3]
-            message.dup = false;
-            session.worker.publish(&session.client, message)
-        }
-        Err(_) => ReasonCode::TOPIC_NAME_INVALID.into(),
+    let packet = std::mem::take(publish.packet_mut());
+    let message = message(packet, payload, &mut session.last_topics.borrow_mut());
+    let acknowledgement = if let Ok(mut message) = message {
+        // [MQTT-3.3.1-3]
+        message.dup = false;
+        session.worker.publish(&session.client, message)
+    } else {
+        session.worker.shared.counters.refused.increment();
+        ReasonCode::TOPIC_NAME_INVALID.into()
     };
     Ok(puback(acknowledgement))
 }

@@ -4,19 +4,18 @@
 //! what ntex could take over without a copy would need unsafe code.
 
 use std::borrow::Cow;
-use std::num::{NonZeroU16, NonZeroU32};
+use std::num::NonZeroU32;
 
 use bytes::Bytes;
-use ntex::codec::Encoder;
-use ntex::util::{BytePages, ByteString, Bytes as NtexBytes};
-use ntex_mqtt::error::EncodeError;
+use ntex::util::{ByteString, Bytes as NtexBytes};
 use ntex_mqtt::v5::codec::RetainHandling;
-use ntex_mqtt::v5::codec::{Codec, Encoded, Publish, PublishAck, PublishProperties};
+use ntex_mqtt::v5::codec::{Publish, PublishAck};
 use ntex_mqtt::v5::{QoS, codec::SubscriptionOptions};
 
 use crate::core::packet::{
     Message, Properties, Qos, ReasonCode, Subscription, Text, UserProperties,
 };
+use crate::core::short;
 use crate::core::topic::{TopicError, TopicName};
 use crate::link::{Absence, Acknowledgement, SendError};
 
@@ -28,25 +27,47 @@ const KNOWN_NAMES: [&str; 5] =
 const KNOWN_CONTENT_TYPES: [&str; 2] = ["application/json", "application/octet-stream"];
 
 /// The longest string or binary data in a packet (MQTT 5 §1.5.4, §1.5.6).
-const MAX_FIELD: usize = 65_535;
+pub(super) const MAX_FIELD: usize = 65_535;
 
 /// The greatest Remaining Length (MQTT 5 §1.5.5).
-const MAX_PACKET: usize = 268_435_455;
+pub(super) const MAX_PACKET: usize = 268_435_455;
 
-/// A message that arrived. Fails when its topic is none; there are no topic aliases, as none were
-/// allowed in CONNECT.
-pub(crate) fn message(packet: Publish, payload: NtexBytes) -> Result<Message, TopicError> {
-    let Publish { dup, retain, qos, topic, properties, .. } = packet;
+/// The topics of the message before. Most that arrive on one connection are for the same topic, or
+/// are answered on the same topic, which is then neither checked nor copied again.
+#[derive(Debug, Default)]
+pub(crate) struct LastTopics {
+    topic: Option<TopicName>,
+    response_topic: Option<TopicName>,
+}
+
+/// The same topic again, or another one that is remembered in its place.
+fn topic(last: &mut Option<TopicName>, text: &str) -> Result<TopicName, TopicError> {
+    match last {
+        Some(last) if last.as_str() == text => Ok(last.clone()),
+        _ => Ok(last.insert(TopicName::new(text)?).clone()),
+    }
+}
+
+/// A message that arrived. Fails when its topic or its response topic is none; there are no topic
+/// aliases, as none were allowed in CONNECT.
+pub(crate) fn message(
+    packet: Publish,
+    payload: NtexBytes,
+    last: &mut LastTopics,
+) -> Result<Message, TopicError> {
+    let Publish { dup, retain, qos, topic: name, properties, .. } = packet;
+    let response_topic = properties.response_topic.as_deref();
+    let response_topic = response_topic.map(|name| topic(&mut last.response_topic, name));
     Ok(Message {
-        topic: TopicName::new(topic.as_str())?,
+        topic: topic(&mut last.topic, &name)?,
         payload: bytes(payload),
         qos: if qos == QoS::AtMostOnce { Qos::AtMostOnce } else { Qos::AtLeastOnce },
         retain,
         dup,
         properties: Properties {
-            response_topic: properties.response_topic.map(|topic| owned(&topic)),
+            response_topic: response_topic.transpose()?,
             // Copied, as it may be remembered for long: a view would keep a whole read buffer.
-            correlation_data: properties.correlation_data.map(|data| Bytes::copy_from_slice(&data)),
+            correlation_data: properties.correlation_data.map(|data| short::copy_of(&data)),
             message_expiry: properties.message_expiry_interval.map(NonZeroU32::get),
             content_type: properties.content_type.map(|text| known(&text, &KNOWN_CONTENT_TYPES)),
             utf8_payload: properties.is_utf8_payload,
@@ -84,50 +105,6 @@ pub(crate) fn bytes(data: NtexBytes) -> Bytes {
     if data.is_empty() { Bytes::new() } else { Bytes::from_owner(data) }
 }
 
-/// A message that leaves, without its payload. `packet_id` belongs to QoS 1.
-pub(crate) fn publish(message: &Message, packet_id: Option<NonZeroU16>) -> Publish {
-    let Properties { response_topic, correlation_data, message_expiry, content_type, .. } =
-        &message.properties;
-    Publish {
-        dup: message.dup,
-        retain: message.retain,
-        qos: qos(message.qos),
-        packet_id,
-        topic: ByteString::from(message.topic.as_str()),
-        // Checked by `check`.
-        payload_size: u32::try_from(message.payload.len()).unwrap_or(u32::MAX),
-        properties: PublishProperties {
-            correlation_data: correlation_data.as_deref().map(NtexBytes::copy_from_slice),
-            // Zero cannot be written; one second is what comes closest.
-            message_expiry_interval: message_expiry
-                .map(|seconds| NonZeroU32::new(seconds).unwrap_or(NonZeroU32::MIN)),
-            content_type: content_type.as_ref().map(string),
-            user_properties: message
-                .properties
-                .user
-                .pairs()
-                .map(|(name, value)| (string(name), string(value)))
-                .collect(),
-            is_utf8_payload: message.properties.utf8_payload,
-            response_topic: response_topic.as_ref().map(string),
-            ..PublishProperties::default()
-        },
-    }
-}
-
-/// U+0000 is forbidden, and a server may close the connection because of any other control
-/// character (MQTT 5 §1.5.4); Mosquitto does. A line break in an error message must not cost
-/// everybody on this link the connection, so that they are written as `?`, which is never longer.
-fn string(text: &Text) -> ByteString {
-    match text {
-        _ if text.contains(char::is_control) => {
-            ByteString::from(text.replace(char::is_control, "?"))
-        }
-        Cow::Borrowed(text) => ByteString::from_static(text),
-        Cow::Owned(text) => ByteString::from(text.as_str()),
-    }
-}
-
 /// Whether the message can be written as a packet at all. A field that is too long must be found
 /// before the first byte is written: half a packet cannot be taken back.
 pub(crate) fn check(message: &Message) -> Result<(), SendError> {
@@ -136,7 +113,7 @@ pub(crate) fn check(message: &Message) -> Result<(), SendError> {
     let length = |text: &Option<Text>| text.as_ref().map_or(0, |text| text.len());
     let longest_pair = user.iter().map(|(name, value)| name.len().max(value.len())).max();
     let fields = [
-        length(response_topic),
+        response_topic.as_ref().map_or(0, |topic| topic.as_str().len()),
         length(content_type),
         correlation_data.as_ref().map_or(0, Bytes::len),
         longest_pair.unwrap_or(0),
@@ -151,17 +128,15 @@ pub(crate) fn check(message: &Message) -> Result<(), SendError> {
     Ok(())
 }
 
-/// Writes a PUBLISH with its payload into `buffer`. The codec's own state stays as it is: it would
-/// wait for the payload as a chunk of its own.
-pub(crate) fn encode(
-    codec: &Codec,
-    packet: Publish,
-    payload: &[u8],
-    buffer: &mut BytePages,
-) -> Result<(), EncodeError> {
-    codec.clone().encodev(Encoded::Publish(packet, None), buffer)?;
-    buffer.extend_from_slice(payload);
-    Ok(())
+/// U+0000 is forbidden, and a server may close the connection because of any other control
+/// character (MQTT 5 §1.5.4); Mosquitto does. A line break in an error message must not cost
+/// everybody on this link the connection, so that they are written as `?`, which is never longer.
+pub(crate) fn without_control(text: &str) -> Cow<'_, str> {
+    if text.contains(char::is_control) {
+        text.replace(char::is_control, "?").into()
+    } else {
+        text.into()
+    }
 }
 
 pub(crate) fn qos(qos: Qos) -> QoS {
@@ -185,17 +160,13 @@ pub(crate) fn subscription(subscription: &Subscription) -> (ByteString, Subscrip
 
 #[cfg(test)]
 mod tests {
-    use ntex::codec::Decoder;
-    use ntex::util::{BytePageSize, BytesMut};
-    use ntex_mqtt::v5::codec::Decoded;
-
     use super::*;
 
     fn full_message() -> Message {
         let topic = TopicName::new("recipes/soup/get").expect("valid");
         let mut message = Message::new(topic, vec![7; 5000]);
         message.properties = Properties {
-            response_topic: Some("clients/M7/responses".into()),
+            response_topic: Some(TopicName::new("clients/M7/responses").expect("valid")),
             correlation_data: Some(Bytes::from_static(b"0123456789abcdef0123456789")),
             message_expiry: Some(3),
             content_type: Some("application/json".into()),
@@ -205,27 +176,6 @@ mod tests {
                 .collect(),
         };
         message
-    }
-
-    fn written(message: &Message) -> BytesMut {
-        let mut pages = BytePages::new(BytePageSize::Size16);
-        let packet = publish(message, NonZeroU16::new(9));
-        encode(&Codec::new(), packet, &message.payload, &mut pages).expect("fits");
-        let mut all = BytesMut::new();
-        while let Some(page) = pages.take() {
-            all.extend_from_slice(&page);
-        }
-        all
-    }
-
-    #[test]
-    fn a_message_survives_the_wire() {
-        let sent = full_message();
-        let decoded = Codec::new().decode(&mut written(&sent)).expect("well formed");
-        let Some(Decoded::Publish(packet, payload, _)) = decoded else { panic!("a PUBLISH") };
-        assert_eq!(packet.packet_id, NonZeroU16::new(9));
-        let received = message(packet, payload).expect("a valid topic");
-        assert_eq!(received, sent);
     }
 
     #[test]
@@ -257,8 +207,31 @@ mod tests {
     }
 
     #[test]
+    fn topics_are_remembered_and_never_confused() {
+        let mut last = LastTopics::default();
+        for (topic, response_topic) in [("a", "r"), ("a", "r"), ("b", "r"), ("a", "s"), ("r", "a")]
+        {
+            let mut packet = Publish { topic: topic.into(), ..Publish::default() };
+            packet.properties.response_topic = Some(response_topic.into());
+            let message = message(packet, NtexBytes::new(), &mut last).expect("topics");
+            assert_eq!(message.topic.as_str(), topic);
+            let answers = message.properties.response_topic.expect("it was set");
+            assert_eq!(answers.as_str(), response_topic);
+        }
+    }
+
+    #[test]
+    fn a_response_topic_with_a_wildcard_is_refused() {
+        let mut packet = Publish { topic: ByteString::from_static("a"), ..Publish::default() };
+        packet.properties.response_topic = Some(ByteString::from_static("a/+"));
+        let refused = message(packet, NtexBytes::new(), &mut LastTopics::default());
+        assert_eq!(refused, Err(TopicError::Wildcard));
+    }
+
+    #[test]
     fn a_topic_with_a_wildcard_is_refused() {
         let packet = Publish { topic: ByteString::from_static("a/#"), ..Publish::default() };
-        assert_eq!(message(packet, NtexBytes::new()), Err(TopicError::Wildcard));
+        let refused = message(packet, NtexBytes::new(), &mut LastTopics::default());
+        assert_eq!(refused, Err(TopicError::Wildcard));
     }
 }

@@ -4,6 +4,7 @@ mod connect;
 pub(crate) mod convert;
 mod keep_alive;
 mod options;
+pub(crate) mod publish;
 mod quick_ack;
 mod reconnect;
 mod session;

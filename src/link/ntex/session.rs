@@ -21,8 +21,9 @@ use ntex_mqtt::v5::codec::{
 };
 
 use super::connect::Accepted;
-use super::convert;
+use super::convert::{self, LastTopics};
 use super::keep_alive::KeepAlive;
+use super::publish::PublishWriter;
 use super::quick_ack::QuickAck;
 use crate::core::packet::{Message, Qos, ReasonCode, Subscription};
 use crate::link::{AckId, Event, SendError, SendId};
@@ -47,6 +48,8 @@ pub(super) enum Ended {
 pub(super) struct Session {
     io: IoBoxed,
     codec: Codec,
+    writer: PublishWriter,
+    last_topics: LastTopics,
     keep_alive: KeepAlive,
     quick_ack: QuickAck,
     at_least_once: bool,
@@ -86,6 +89,8 @@ impl Session {
             keep_alive: KeepAlive::start(keep_alive, io.get_ref()),
             io,
             codec,
+            writer: PublishWriter::default(),
+            last_topics: LastTopics::default(),
             quick_ack,
             at_least_once,
             last_packet_id: 0,
@@ -111,7 +116,6 @@ impl Session {
     }
 
     pub(super) fn publish(&mut self, message: &Message, id: SendId) -> Result<(), SendError> {
-        convert::check(message)?;
         let packet_id = match message.qos {
             Qos::AtMostOnce => None,
             Qos::AtLeastOnce => match self.packet_id_to_publish() {
@@ -122,18 +126,9 @@ impl Session {
                 }
             },
         };
-        let packet = convert::publish(message, packet_id);
-        let written = self
-            .io
-            .with_write_buf(|buf| convert::encode(&self.codec, packet, &message.payload, buf));
-        match written {
-            Ok(Ok(())) => {}
-            Ok(Err(_)) => {
-                let limit = self.codec.max_outbound_size() as usize;
-                return Err(SendError::TooLarge { size: message.size(), limit });
-            }
-            Err(_) => return Err(SendError::Disconnected),
-        }
+        let (writer, limit) = (&mut self.writer, self.codec.max_outbound_size());
+        let written = self.io.with_write_buf(|buf| writer.write(message, packet_id, limit, buf));
+        written.unwrap_or(Err(SendError::Disconnected))?;
         if let Some(packet_id) = packet_id {
             self.awaited.insert(packet_id, Awaited::Publish(id));
         }
@@ -296,7 +291,7 @@ impl Session {
             return Err(Ended::Violated(DisconnectReasonCode::TopicAliasInvalid));
         }
         let ack = packet_id.map(|packet_id| self.expect_acknowledgement(packet_id)).transpose()?;
-        match convert::message(packet, payload) {
+        match convert::message(packet, payload, &mut self.last_topics) {
             Ok(message) => Ok(Some(Event::Message(message, ack))),
             Err(error) => {
                 tracing::debug!(%error, "a message whose topic is none");
