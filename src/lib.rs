@@ -150,6 +150,8 @@ pub mod message;
 pub mod requester;
 pub mod responder;
 mod scope;
+#[cfg(feature = "tls")]
+pub mod tls;
 
 pub use core::packet::Qos;
 pub use core::topic::TopicName;

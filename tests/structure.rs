@@ -11,16 +11,20 @@ const ROOT: &str = env!("CARGO_MANIFEST_DIR");
 const MAY_NAME: &[(&str, &[&str])] = &[
     ("core", &[]),
     ("message", &["core", "error"]),
-    ("error", &["core", "message"]),
+    ("error", &["core", "message", "tls"]),
+    ("tls", &[]),
     ("dialect", &["core", "message", "error"]),
     ("scope", &[]),
     ("id", &["core"]),
     ("layer", &["core", "message", "error", "id", "scope"]),
-    ("link", &["core", "error"]),
+    ("link", &["core", "error", "tls"]),
     ("requester", &["core", "message", "error", "dialect", "id", "link", "scope"]),
     ("responder", &["core", "message", "error", "dialect", "layer", "link", "scope"]),
     ("bridge", &["core", "message", "error", "dialect", "layer", "link", "requester", "responder"]),
-    ("hub", &["core", "message", "error", "dialect", "layer", "link", "responder", "bridge"]),
+    (
+        "hub",
+        &["core", "message", "error", "dialect", "layer", "link", "responder", "bridge", "tls"],
+    ),
 ];
 
 /// What the core may use from outside: it has no clock, no random numbers, no tasks, no network.

@@ -1,0 +1,6 @@
+//! TLS: who is trusted, and who one is. [`ClientTls`] is for the [`Client`](crate::link::Client).
+//!
+//! It is made by rustls with ring, whatever else a program that uses this crate has chosen for
+//! itself: TLS 1.2 and 1.3, and nothing older.
+
+mod pem;
