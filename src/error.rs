@@ -263,10 +263,30 @@ pub enum ConnectError {
     /// The host could not be found or reached.
     #[error("cannot reach {address}: {source}")]
     Unreachable {
-        /// Host and port.
+        /// Host and port, or the path of a Unix socket.
         address: Box<str>,
         /// What the operating system said.
         source: Arc<io::Error>,
+    },
+    /// TLS could not be agreed on.
+    #[cfg(feature = "tls")]
+    #[error("TLS with {address}: {reason}")]
+    Tls {
+        /// Host and port.
+        address: Box<str>,
+        /// Why.
+        reason: crate::tls::TlsError,
+    },
+    /// The server did not open a WebSocket for MQTT.
+    #[cfg(feature = "ws")]
+    #[error("WebSocket with {address}: {text}")]
+    WebSocket {
+        /// Host and port.
+        address: Box<str>,
+        /// What HTTP answered when it was not 101, for instance 404 for a wrong path.
+        status: Option<u16>,
+        /// What is wrong.
+        text: Box<str>,
     },
     /// The server answered CONNECT with a refusal.
     #[error("the server refused the connection: {reason}{}", .text.as_deref().map(|t| format!(", {t}")).unwrap_or_default())]

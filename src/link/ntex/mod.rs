@@ -1,5 +1,6 @@
 //! The client of a broker, over ntex: a [`Link`] whose connection runs on a thread of its own.
 
+mod address;
 mod connect;
 pub(crate) mod convert;
 mod keep_alive;
@@ -21,18 +22,32 @@ use std::time::Duration;
 
 use tokio::sync::oneshot;
 
-use self::options::{Options, Password};
+use self::options::{Options, Secret};
 pub use self::reconnect::Reconnect;
 use self::thread::Thread;
 use super::{Connecting, Driver, Host, Link, LinkParts, LinkSeat, OutgoingLimits};
 use crate::error::ConnectError;
+#[cfg(feature = "tls")]
+use crate::tls::ClientTls;
 
 /// Connects to an MQTT 5 broker.
 ///
-/// The address is `mqtt://user:password@host:port?key=value&…`. The port is 1883 when none is
-/// given. User name and password may be percent-encoded. The keys are `client_id`, `keep_alive`,
-/// `clean_start`, `session_expiry`, `connect_timeout` (all times in seconds), `maximum_packet_size`
-/// and `receive_maximum`; the methods of [`ClientBuilder`] with the same names explain them.
+/// The address is `scheme://user:password@host:port?key=value&…`:
+///
+/// | scheme | what | default port | feature |
+/// |---|---|---|---|
+/// | `mqtt://` | plain TCP | 1883 | |
+/// | `mqtts://` | TLS; see [`ClientTls`](crate::tls::ClientTls) | 8883 | `tls` |
+/// | `ws://` | WebSocket | 80 | `ws` |
+/// | `wss://` | WebSocket over TLS | 443 | `tls` and `ws` |
+/// | `unix:/path` or `unix:///path` | a Unix socket; user and password by [`credentials`](ClientBuilder::credentials) | | |
+///
+/// A WebSocket address may have a path; without one it is `/mqtt`, as EMQX has it
+/// (Mosquitto takes any; `/` is the root). User name and password may be percent-encoded, and are
+/// those of CONNECT for each scheme. The keys are `client_id`, `keep_alive`, `clean_start`,
+/// `session_expiry`, `connect_timeout` (all times in seconds), `maximum_packet_size` and
+/// `receive_maximum`; the methods of [`ClientBuilder`] with the same names explain them; and `ca`,
+/// the path of a [CA file](crate::tls::ClientTls::ca_file).
 ///
 /// The connection lives on a thread of its own, which ends with the last handle of the link. When
 /// it is lost it is made again, for ever; see [`Reconnect`]. Only the first attempt is given back
@@ -46,6 +61,7 @@ use crate::error::ConnectError;
 /// |---|---|---|
 /// | write buffer | 256 KiB and one packet | messages wait in the queue of [`OutgoingLimits`] |
 /// | read buffer | 64 KiB, or one packet | nothing more is read from the socket |
+/// | a WebSocket frame that arrives | the largest packet, 64 KiB at least | the connection is closed |
 /// | a packet that arrives | 1 MiB | the server does not send it; if it does, the connection is closed |
 /// | messages held without an acknowledgement | 65,535 | the connection is closed; [`receive_maximum`](ClientBuilder::receive_maximum) asks the server for fewer |
 #[derive(Debug)]
@@ -119,11 +135,47 @@ impl ClientBuilder {
         self.set(|options| options.client_id = client_id.into())
     }
 
+    /// Whom `mqtts://` and `wss://` trust, and what they show. In place of what the address says with
+    /// `ca`. The authorities that the system trusts by default.
+    ///
+    /// ```
+    /// use tower_mqtt::link::Client;
+    /// use tower_mqtt::tls::ClientTls;
+    ///
+    /// let tls = ClientTls::new().ca_file("/etc/kitchen/ca.pem");
+    /// let client = Client::builder("mqtts://broker.local").tls(tls);
+    /// ```
+    #[cfg(feature = "tls")]
+    pub fn tls(self, tls: ClientTls) -> Self {
+        self.set(|options| options.tls = Some(tls))
+    }
+
+    /// A header of the HTTP request that opens a WebSocket, in place of an earlier one of this name:
+    /// `Authorization`, `Origin`, or what else a proxy in front of the broker wants. None by default.
+    /// The value is never logged.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() {
+    /// use tower_mqtt::{ConnectError, link::Client};
+    ///
+    /// let refused = Client::builder("ws://127.0.0.1:9/broker")
+    ///     .web_socket_header("Authorization", "Bearer 2YotnFZFEjr1zCsicMWpAA")
+    ///     .connect()
+    ///     .await;
+    /// assert!(matches!(refused, Err(ConnectError::Unreachable { .. })));
+    /// # }
+    /// ```
+    #[cfg(feature = "ws")]
+    pub fn web_socket_header(self, name: impl Into<String>, value: impl Into<Vec<u8>>) -> Self {
+        self.set(|options| options.headers.push((name.into(), Secret(value.into()))))
+    }
+
     /// User name and password. None by default.
     pub fn credentials(self, user: impl Into<String>, password: impl Into<Vec<u8>>) -> Self {
         self.set(|options| {
             options.user = Some(user.into());
-            options.password = Some(Password(password.into()));
+            options.password = Some(Secret(password.into()));
         })
     }
 
@@ -191,6 +243,9 @@ impl ClientBuilder {
     /// # Errors
     /// - [`ConnectError::Address`]: the address or a setting is not possible; nothing was tried.
     /// - [`ConnectError::Unreachable`]: the name is unknown, or nobody listens there.
+    /// - `ConnectError::Tls` (feature `tls`): the server's certificate cannot be trusted, or TLS
+    ///   could not be agreed on; its `reason` says why.
+    /// - `ConnectError::WebSocket` (feature `ws`): the server opens no WebSocket for MQTT there.
     /// - [`ConnectError::Timeout`]: no CONNACK came within the connect timeout.
     /// - [`ConnectError::Refused`]: the server said no, with its reason.
     /// - [`ConnectError::Protocol`]: what answers does not speak MQTT 5.

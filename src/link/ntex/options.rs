@@ -6,24 +6,29 @@ use std::time::Duration;
 
 use percent_encoding::percent_decode_str;
 use ulid::Ulid;
-use url::{Host, Url};
+use url::Url;
 
 use super::Reconnect;
+use super::address::{Address, decode};
 use crate::error::ConnectError;
 use crate::link::OutgoingLimits;
-
-const DEFAULT_PORT: u16 = 1883;
+#[cfg(feature = "tls")]
+use crate::tls::ClientTls;
 
 /// The longest client identifier, user name or password in bytes (MQTT 5 §1.5.4).
 const MAX_FIELD: usize = 65_535;
 
 #[derive(Debug, Clone)]
 pub(super) struct Options {
-    pub(super) host: String,
-    pub(super) port: u16,
+    pub(super) address: Address,
+    #[cfg(feature = "tls")]
+    pub(super) tls: Option<ClientTls>,
+    /// Of the request that opens a WebSocket.
+    #[cfg(feature = "ws")]
+    pub(super) headers: Vec<(String, Secret)>,
     pub(super) client_id: String,
     pub(super) user: Option<String>,
-    pub(super) password: Option<Password>,
+    pub(super) password: Option<Secret>,
     /// Seconds; 0: none.
     pub(super) keep_alive: u16,
     pub(super) clean_start: bool,
@@ -36,21 +41,24 @@ pub(super) struct Options {
     pub(super) reconnect: Reconnect,
 }
 
-/// A password, which is never shown.
+/// A password or the like, which is never shown.
 #[derive(Clone)]
-pub(super) struct Password(pub(super) Vec<u8>);
+pub(super) struct Secret(pub(super) Vec<u8>);
 
-impl fmt::Debug for Password {
+impl fmt::Debug for Secret {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("***")
     }
 }
 
 impl Options {
-    fn new(host: String, port: u16) -> Self {
+    fn new(address: Address) -> Self {
         Self {
-            host,
-            port,
+            address,
+            #[cfg(feature = "tls")]
+            tls: None,
+            #[cfg(feature = "ws")]
+            headers: Vec::new(),
             client_id: format!("tower-mqtt-{}", Ulid::new()),
             user: None,
             password: None,
@@ -65,32 +73,16 @@ impl Options {
         }
     }
 
-    /// Reads `mqtt://user:password@host:port?key=value`. What is wrong is said without the
+    /// Reads `scheme://user:password@host:port?key=value`. What is wrong is said without the
     /// address itself, as that holds the password.
     pub(super) fn parse(address: &str) -> Result<Self, ConnectError> {
         let url = Url::parse(address).map_err(|error| invalid(error.to_string()))?;
-        match url.scheme() {
-            "mqtt" => {}
-            "mqtts" | "ssl" | "ws" | "wss" => {
-                return Err(invalid("only mqtt:// is supported, without TLS or WebSocket"));
-            }
-            _ => return Err(invalid("it must begin with mqtt://")),
-        }
-        if !matches!(url.path(), "" | "/") || url.fragment().is_some() {
-            return Err(invalid("only a query may follow the host and the port"));
-        }
-        let host = match url.host() {
-            Some(Host::Domain(name)) if !name.is_empty() => decode(name, "the host")?,
-            Some(Host::Ipv4(ip)) => ip.to_string(),
-            Some(Host::Ipv6(ip)) => ip.to_string(),
-            _ => return Err(invalid("the host is missing")),
-        };
-        let mut options = Self::new(host, url.port().unwrap_or(DEFAULT_PORT));
+        let mut options = Self::new(Address::of(&url, address)?);
         if !url.username().is_empty() {
             options.user = Some(decode(url.username(), "the user name")?);
         }
         options.password =
-            url.password().map(|password| Password(percent_decode_str(password).collect()));
+            url.password().map(|password| Secret(percent_decode_str(password).collect()));
         for (key, value) in url.query_pairs() {
             options.set(&key, &value)?;
         }
@@ -111,10 +103,14 @@ impl Options {
             }
             "maximum_packet_size" => self.maximum_packet_size = number(key, value)?,
             "receive_maximum" => self.receive_maximum = number(key, value)?,
+            #[cfg(feature = "tls")]
+            "ca" => self.tls = Some(self.tls.take().unwrap_or_default().ca_file(value)),
+            #[cfg(not(feature = "tls"))]
+            "ca" => return Err(invalid("ca needs the feature `tls` of tower-mqtt")),
             _ => {
                 return Err(invalid(format!(
                     "there is no option {key:?}; there are client_id, keep_alive, clean_start, \
-                     session_expiry, connect_timeout, maximum_packet_size and receive_maximum"
+                     session_expiry, connect_timeout, maximum_packet_size, receive_maximum and ca"
                 )));
             }
         }
@@ -140,14 +136,27 @@ impl Options {
         if self.password.as_ref().is_some_and(|password| password.0.len() > MAX_FIELD) {
             return Err(invalid(format!("the password has more than {MAX_FIELD} bytes")));
         }
-        Ok(())
+        self.check_scheme()
     }
 
-    /// For error texts.
-    pub(super) fn address(&self) -> Box<str> {
-        let Self { host, port, .. } = self;
-        if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") }
-            .into()
+    /// What would be left unused without a word, to somebody's surprise.
+    fn check_scheme(&self) -> Result<(), ConnectError> {
+        #[cfg(any(feature = "tls", feature = "ws"))]
+        let scheme = self.address.scheme;
+        #[cfg(feature = "tls")]
+        if self.tls.is_some() && !scheme.has_tls() {
+            return Err(invalid(format!(
+                "{scheme} is without TLS, for which there are settings: mqtts:// or wss:// has it"
+            )));
+        }
+        #[cfg(feature = "ws")]
+        for (name, value) in &self.headers {
+            if !scheme.has_web_socket() {
+                return Err(invalid(format!("{scheme} has no HTTP headers, as {name}")));
+            }
+            super::connect::check_header(name, &value.0)?;
+        }
+        Ok(())
     }
 }
 
@@ -162,11 +171,6 @@ fn number<T: std::str::FromStr>(key: &str, value: &str) -> Result<T, ConnectErro
         };
         invalid(format!("{key} must be a whole number from {range}"))
     })
-}
-
-fn decode(text: &str, what: &str) -> Result<String, ConnectError> {
-    let text = percent_decode_str(text).decode_utf8();
-    text.map(Into::into).map_err(|_| invalid(format!("{what} is not UTF-8")))
 }
 
 pub(super) fn invalid(text: impl Into<String>) -> ConnectError {
@@ -185,7 +189,7 @@ mod tests {
              &receive_maximum=20",
         );
         let options = options.expect("valid");
-        assert_eq!(&*options.address(), "broker.local:1884");
+        assert_eq!(options.address.to_string(), "broker.local:1884");
         assert_eq!(options.user.as_deref(), Some("an@na"));
         assert_eq!(options.password.as_ref().map(|p| p.0.as_slice()), Some(b"p:/w".as_slice()));
         assert_eq!(options.client_id, "M 7");
@@ -199,8 +203,7 @@ mod tests {
     #[test]
     fn has_defaults() {
         let options = Options::parse("mqtt://[::1]").expect("valid");
-        assert_eq!((options.host.as_str(), options.port), ("::1", 1883));
-        assert_eq!(&*options.address(), "[::1]:1883");
+        assert_eq!(options.address.to_string(), "[::1]:1883");
         assert!(options.user.is_none() && options.password.is_none() && options.clean_start);
         let other = Options::parse("mqtt://[::1]").expect("valid");
         assert_ne!(options.client_id, other.client_id);
@@ -212,7 +215,6 @@ mod tests {
             ("", "relative URL without a base"),
             ("broker:1883", "it must begin with mqtt://"),
             ("http://u:secret@broker", "it must begin with mqtt://"),
-            ("mqtts://u:secret@broker", "only mqtt:// is supported"),
             ("mqtt://", "the host is missing"),
             ("mqtt:broker", "only a query may follow"),
             ("mqtt://u:secret@", "empty host"),
@@ -236,6 +238,31 @@ mod tests {
             assert!(error.contains(expected), "{address}: {error}");
             assert!(!error.contains("secret"), "{address}: {error}");
         }
+    }
+
+    #[cfg(all(feature = "tls", feature = "ws"))]
+    #[test]
+    fn what_the_scheme_has_no_use_for_is_refused() {
+        let with_header = |address: &str, name: &str, value: &[u8]| {
+            let mut options = Options::parse(address).expect("valid");
+            options.headers.push((name.to_owned(), Secret(value.to_vec())));
+            options.check()
+        };
+        let table = [
+            (
+                Options::parse("mqtt://h?ca=ca.pem").and_then(|o| o.check()),
+                "mqtt:// is without TLS",
+            ),
+            (Options::parse("ws://h?ca=ca.pem").and_then(|o| o.check()), "ws:// is without TLS"),
+            (with_header("mqtt://h", "X-A", b"b"), "mqtt:// has no HTTP headers"),
+            (with_header("ws://h", "X A", b"b"), "\"X A\" can be no HTTP header"),
+            (with_header("ws://h", "X-A", b"secret\n"), "header X-A has control characters"),
+        ];
+        for (checked, expected) in table {
+            let error = checked.expect_err(expected).to_string();
+            assert!(error.contains(expected) && !error.contains("secret"), "{error}");
+        }
+        assert!(with_header("ws://h", "X-A", b"b").is_ok());
     }
 
     #[test]

@@ -29,6 +29,12 @@ impl QuickAck {
         Self { socket, wanted: false, in_flight: 0 }
     }
 
+    /// For a connection that has nothing to do with TCP.
+    #[cfg(unix)]
+    pub(super) fn none() -> Self {
+        Self { socket: None, wanted: false, in_flight: 0 }
+    }
+
     /// A packet has come behind which the server may hold back another.
     pub(super) fn want(&mut self) {
         self.wanted = true;

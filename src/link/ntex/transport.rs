@@ -109,9 +109,9 @@ impl Client {
     fn refused(&mut self, error: &ConnectError) {
         let hopeless = is_hopeless(error);
         if hopeless {
-            tracing::warn!(%error, address = %self.options.address(), "cannot connect again");
+            tracing::warn!(%error, address = %self.options.address, "cannot connect again");
         } else {
-            tracing::debug!(%error, address = %self.options.address(), "cannot connect again yet");
+            tracing::debug!(%error, address = %self.options.address, "cannot connect again yet");
         }
         self.wait(hopeless);
     }
@@ -220,7 +220,16 @@ impl Transport for Client {
 
 /// Whether the server will say the same again until somebody changes something there.
 fn is_hopeless(error: &ConnectError) -> bool {
-    let ConnectError::Refused { reason, .. } = error else { return false };
+    let reason = match error {
+        ConnectError::Refused { reason, .. } => reason,
+        #[cfg(feature = "tls")]
+        ConnectError::Tls { reason, .. } => return reason.is_hopeless(),
+        #[cfg(feature = "ws")]
+        ConnectError::WebSocket { status, .. } => {
+            return matches!(status, Some(400 | 401 | 403 | 404 | 405 | 426));
+        }
+        _ => return false,
+    };
     matches!(
         *reason,
         ReasonCode::UNSUPPORTED_PROTOCOL_VERSION

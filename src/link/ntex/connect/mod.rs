@@ -1,17 +1,26 @@
-//! Opening a connection: TCP, CONNECT and CONNACK.
+//! Opening a connection, up to CONNECT and CONNACK.
+
+mod open;
+#[cfg(feature = "tls")]
+mod tls;
+#[cfg(feature = "ws")]
+mod web_socket;
 
 use std::io;
 use std::sync::Arc;
 
 use ntex::SharedCfg;
+use ntex::codec::Decoder;
 use ntex::io::{IoBoxed, IoConfig};
-use ntex::util::{ByteString, Bytes as NtexBytes, Either};
+use ntex::util::{ByteString, Bytes as NtexBytes, BytesMut, Either};
 use ntex_mqtt::v5::codec::{
     Codec, Connect, ConnectAck, ConnectAckReason, Decoded, Encoded, Packet,
 };
-use tokio::net::TcpStream;
 use tokio::time::timeout;
 
+use self::open::open;
+#[cfg(feature = "ws")]
+pub(super) use self::web_socket::check_header;
 use super::options::Options;
 use super::quick_ack::QuickAck;
 use crate::core::packet::ReasonCode;
@@ -69,20 +78,6 @@ pub(super) async fn connect(
     timeout(options.connect_timeout, attempt).await.unwrap_or(Err(ConnectError::Timeout))
 }
 
-async fn open(options: &Options, buffers: SharedCfg) -> Result<(IoBoxed, QuickAck), ConnectError> {
-    let connecting = async {
-        let stream = TcpStream::connect((options.host.as_str(), options.port)).await?;
-        let stream = stream.into_std()?;
-        let quick_ack = QuickAck::of(&stream);
-        // Sets TCP_NODELAY.
-        Ok((ntex::rt::from_tcp_stream(stream, buffers)?, quick_ack))
-    };
-    let (io, quick_ack) = connecting.await.map_err(|error: io::Error| {
-        ConnectError::Unreachable { address: options.address(), source: Arc::new(error) }
-    })?;
-    Ok((io.boxed(), quick_ack))
-}
-
 async fn shake_hands(
     io: IoBoxed,
     quick_ack: QuickAck,
@@ -95,14 +90,41 @@ async fn shake_hands(
     codec.set_min_chunk_size(u32::MAX);
     let packet = Packet::Connect(Box::new(packet(options, clean_start)));
     io.encode(Encoded::Packet(packet), &codec).map_err(|error| protocol(error.to_string()))?;
-    match io.recv(&codec).await {
+    match io.recv(&FirstPacket(&codec)).await {
         Ok(Some(Decoded::Packet(Packet::ConnectAck(ack), _))) => {
             accept(io, quick_ack, codec, *ack, options)
         }
         Ok(Some(_)) => Err(protocol("its first packet is not a CONNACK")),
         Ok(None) => Err(protocol("it closed the connection during the handshake")),
-        Err(Either::Left(error)) => Err(protocol(error.to_string())),
-        Err(Either::Right(error)) => Err(protocol(format!("{error} during the handshake"))),
+        Err(Either::Left(text)) => Err(protocol(text)),
+        Err(Either::Right(error)) => Err(ended(options, &error)),
+    }
+}
+
+/// A server that wants a client certificate may say so only after the TLS handshake (TLS 1.3).
+fn ended(options: &Options, error: &io::Error) -> ConnectError {
+    #[cfg(feature = "tls")]
+    if let Some(reason) = crate::tls::TlsError::of(error) {
+        return tls::failed(options, reason);
+    }
+    let _ = options;
+    protocol(format!("{error} during the handshake"))
+}
+
+/// Decodes the server's first packet, and recognizes what is none.
+struct FirstPacket<'a>(&'a Codec);
+
+impl Decoder for FirstPacket<'_> {
+    type Item = Decoded;
+    type Error = Box<str>;
+
+    fn decode(&self, bytes: &mut BytesMut) -> Result<Option<Decoded>, Box<str>> {
+        match bytes.first() {
+            // The records of a TLS alert and of a handshake (RFC 8446 §5.1).
+            Some(0x15 | 0x16) => Err("it speaks TLS, for which the address is mqtts://".into()),
+            Some(b'H') => Err("it speaks HTTP, for which the address is ws:// or wss://".into()),
+            _ => self.0.decode(bytes).map_err(|error| error.to_string().into()),
+        }
     }
 }
 
