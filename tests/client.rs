@@ -233,3 +233,19 @@ async fn a_large_answer_comes_whole_and_one_above_the_limit_does_not_break_the_l
         assert_eq!(response.is_ok_and(|r| r.payload().len() == count), arrives, "{count}");
     }
 }
+
+#[cfg(unix)]
+#[tokio::test]
+async fn a_request_goes_through_a_unix_socket() {
+    let path = std::env::temp_dir().join(format!("tower-mqtt {}.sock", std::process::id()));
+    let error = soon(Client::connect(&format!("unix:{}", path.display()))).await;
+    assert!(matches!(error, Err(ConnectError::Unreachable { .. })), "{error:?}");
+    let listener = format!("listener 0 {}", path.display());
+    let _broker = Mosquitto::start(&["allow_anonymous true", &listener]).await;
+    let connect = async |url: String| soon(Client::connect(&url)).await.expect("accepted");
+    let _responder = greeter(connect(format!("unix:{}", path.display())).await).await;
+    let link = connect(format!("unix://{}", path.display())).await;
+    let mut requester = Requester::builder(link).build().await.expect("built");
+    assert_eq!(soon(greet(&mut requester, "anna")).await, "hello");
+    let _ = std::fs::remove_file(path);
+}

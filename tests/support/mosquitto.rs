@@ -17,21 +17,33 @@ pub(crate) struct Mosquitto {
     process: Option<Child>,
     directory: PathBuf,
     port: u16,
+    /// 0: none.
+    web_socket_port: u16,
 }
 
 impl Mosquitto {
     /// Starts a broker with these lines in its configuration; without a line about access
     /// everybody may connect. It accepts connections when this returns.
     pub(crate) async fn start(config: &[&str]) -> Self {
+        Self::start_with(config, None).await
+    }
+
+    /// Starts a broker with a listener for WebSockets besides, which has these lines.
+    pub(crate) async fn start_web_sockets(config: &[&str]) -> Self {
+        Self::start_with(&[], Some(config)).await
+    }
+
+    async fn start_with(config: &[&str], web_sockets: Option<&[&str]>) -> Self {
         let name =
             format!("tower-mqtt-{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
         let directory = std::env::temp_dir().join(name);
         fs::create_dir_all(&directory).expect("a directory for the broker");
-        let mut broker = Self { process: None, directory, port: 0 };
+        let mut broker = Self { process: None, directory, port: 0, web_socket_port: 0 };
         // Somebody else may take the port before the broker does.
         for _ in 0..10 {
             broker.port = free_port();
-            broker.configure(config);
+            broker.web_socket_port = web_sockets.map_or(0, |_| free_port());
+            broker.configure(config, web_sockets.unwrap_or_default());
             if broker.launch().await.is_ok() {
                 return broker;
             }
@@ -41,6 +53,10 @@ impl Mosquitto {
 
     pub(crate) fn port(&self) -> u16 {
         self.port
+    }
+
+    pub(crate) fn web_socket_port(&self) -> u16 {
+        self.web_socket_port
     }
 
     pub(crate) fn url(&self) -> String {
@@ -70,11 +86,16 @@ impl Mosquitto {
         self.launch().await.expect("the port is still free");
     }
 
-    fn configure(&self, config: &[&str]) {
+    fn configure(&self, config: &[&str], web_sockets: &[&str]) {
         let mut lines = vec![format!("listener {} 127.0.0.1", self.port)];
         lines.extend(config.iter().map(|line| (*line).to_owned()));
         if !config.iter().any(|line| line.starts_with("allow_anonymous")) {
             lines.push("allow_anonymous true".to_owned());
+        }
+        if self.web_socket_port > 0 {
+            lines.push(format!("listener {} 127.0.0.1", self.web_socket_port));
+            lines.push("protocol websockets".to_owned());
+            lines.extend(web_sockets.iter().map(|line| (*line).to_owned()));
         }
         fs::write(self.directory.join("mosquitto.conf"), lines.join("\n")).expect("configuration");
     }
@@ -93,11 +114,13 @@ impl Mosquitto {
         let Some(process) = &mut self.process else {
             return Err(io::Error::from(io::ErrorKind::NotFound));
         };
-        while TcpStream::connect((Ipv4Addr::LOCALHOST, self.port)).await.is_err() {
-            if process.try_wait()?.is_some() {
-                return Err(io::Error::from(io::ErrorKind::AddrInUse));
+        for port in [self.port, self.web_socket_port].into_iter().filter(|port| *port > 0) {
+            while TcpStream::connect((Ipv4Addr::LOCALHOST, port)).await.is_err() {
+                if process.try_wait()?.is_some() {
+                    return Err(io::Error::from(io::ErrorKind::AddrInUse));
+                }
+                tokio::time::sleep(Duration::from_millis(2)).await;
             }
-            tokio::time::sleep(Duration::from_millis(2)).await;
         }
         Ok(())
     }
