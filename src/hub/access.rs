@@ -7,8 +7,11 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+use super::listener::Transport;
 use crate::core::packet::ReasonCode;
 use crate::core::topic::{TopicFilter, TopicName, encode_level};
+#[cfg(feature = "tls")]
+use crate::tls::PeerCertificate;
 
 /// What a client shows when it connects.
 #[derive(Clone)]
@@ -20,31 +23,41 @@ pub struct Credentials {
     pub username: Option<String>,
     /// The password.
     pub password: Option<Bytes>,
-    /// Where it connects from.
+    /// Where it connects from; `None` over a Unix socket.
     pub peer: Option<SocketAddr>,
     /// What it speaks.
     pub protocol: Protocol,
+    /// What that goes over.
+    pub transport: Transport,
+    /// The certificate that it has shown over TLS, verified with the listener's
+    /// [client authorities](crate::tls::ServerTlsBuilder::client_authorities).
+    #[cfg(feature = "tls")]
+    pub certificate: Option<PeerCertificate>,
 }
 
 impl std::fmt::Debug for Credentials {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Credentials")
+        let mut credentials = f.debug_struct("Credentials");
+        #[cfg(feature = "tls")]
+        credentials.field("certificate", &self.certificate);
+        credentials
             .field("client_id", &self.client_id)
             .field("username", &self.username)
             .field("password", &self.password.as_ref().map(|_| "…"))
             .field("peer", &self.peer)
             .field("protocol", &self.protocol)
+            .field("transport", &self.transport)
             .finish()
     }
 }
 
-/// How a client is connected.
+/// What a client speaks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Protocol {
-    /// MQTT 3.1.1 over TCP.
+    /// MQTT 3.1.1.
     V311,
-    /// MQTT 5 over TCP.
+    /// MQTT 5.
     V5,
     /// A link of this process.
     InProcess,
@@ -54,13 +67,19 @@ pub enum Protocol {
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Identity {
     name: Arc<str>,
+    verified: bool,
     pub(super) devices: Arc<Vec<Arc<str>>>,
 }
 
 impl Identity {
     /// An identity by this name.
     pub fn new(name: impl Into<Arc<str>>) -> Self {
-        Self { name: name.into(), devices: Arc::default() }
+        Self { name: name.into(), verified: true, devices: Arc::default() }
+    }
+
+    /// What a client says of itself, and nobody has verified.
+    pub(super) fn claimed(client_id: Arc<str>) -> Self {
+        Self { verified: false, ..Self::new(client_id) }
     }
 
     /// Says that the client answers for this device too, as a gateway does for those behind it. The
@@ -81,6 +100,13 @@ impl Identity {
     /// The devices that it answers for, besides itself.
     pub fn devices(&self) -> impl ExactSizeIterator<Item = &str> {
         self.devices.iter().map(|name| &**name)
+    }
+
+    /// Whether an authentication hook or a client certificate says so, or the client is a link of the
+    /// hub's process. `false`: it is the client identifier, which everybody can choose. A hub may have
+    /// listeners of both kinds, so a hook that [authorizes](super::HubBuilder::authorize) asks this first.
+    pub fn is_verified(&self) -> bool {
+        self.verified
     }
 
     /// The name.

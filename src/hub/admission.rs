@@ -10,6 +10,7 @@ use tokio::time::timeout;
 use super::access::{self, Credentials, Identity, Protocol};
 use super::client::{Client, Peer};
 use super::devices::{self, Present};
+use super::listener::Entrance;
 use super::presence::ClientInfo;
 use super::shared::{ClientKey, Order};
 use super::worker::Worker;
@@ -60,12 +61,13 @@ impl Worker {
     pub(super) async fn admit(
         &self,
         credentials: Credentials,
+        entrance: Option<&Arc<Entrance>>,
         will: Option<Message>,
         peer: impl FnOnce() -> Peer,
     ) -> Result<Rc<Client>, ReasonCode> {
-        let identity = self.authenticate(credentials.clone()).await?;
+        let identity = self.authenticate(credentials.clone(), entrance).await?;
         let names = devices::names(&credentials, &identity);
-        let Credentials { client_id, peer: address, protocol, .. } = credentials;
+        let Credentials { client_id, peer: address, protocol, transport, .. } = credentials;
         let response_base =
             access::response_base(&client_id).ok_or(ReasonCode::CLIENT_IDENTIFIER_NOT_VALID)?;
         let (claim, earlier) = Claim::take(self, &client_id, protocol)?;
@@ -81,15 +83,16 @@ impl Worker {
         if self.shared.accepting.is_cancelled() {
             return Err(ReasonCode::SERVER_UNAVAILABLE);
         }
-        if protocol != Protocol::InProcess && !self.shared.take_place() {
-            return Err(ReasonCode::QUOTA_EXCEEDED);
-        }
+        let place =
+            entrance.map(|entrance| entrance.take_place().ok_or(ReasonCode::QUOTA_EXCEEDED));
+        let place = place.transpose()?;
         claim.keep();
         let info = ClientInfo {
             client_id: Arc::clone(&client_id),
             identity: identity.clone(),
             peer: address,
             protocol,
+            transport,
             since: SystemTime::now(),
         };
         let limits = self.shared.limits;
@@ -97,6 +100,7 @@ impl Worker {
             Present { key, client_id: Arc::clone(&client_id), identity: identity.clone() };
         let client = Client::new(key, client_id, identity, names, response_base, peer(), limits);
         *client.will.borrow_mut() = will;
+        *client.place.borrow_mut() = place;
         let client = Rc::new(client);
         self.clients.borrow_mut().insert(key.serial, Rc::clone(&client));
         self.shared.devices.arrive(&client.names, &present);
@@ -104,14 +108,25 @@ impl Worker {
         Ok(client)
     }
 
-    async fn authenticate(&self, credentials: Credentials) -> Result<Identity, ReasonCode> {
-        match &self.shared.authenticate {
-            Some(hook) if credentials.protocol != Protocol::InProcess => {
-                let decided = timeout(self.shared.limits.handshake, hook(credentials)).await;
-                decided.unwrap_or(Err(ReasonCode::SERVER_BUSY))
-            }
-            _ => Ok(Identity::new(credentials.client_id)),
+    /// Links of this process are who they say.
+    async fn authenticate(
+        &self,
+        credentials: Credentials,
+        entrance: Option<&Arc<Entrance>>,
+    ) -> Result<Identity, ReasonCode> {
+        let Some(entrance) = entrance else { return Ok(Identity::new(credentials.client_id)) };
+        if let Some(hook) = &entrance.authenticate {
+            let decided = timeout(entrance.handshake, hook(credentials)).await;
+            return decided.unwrap_or(Err(ReasonCode::SERVER_BUSY));
         }
+        #[cfg(feature = "tls")]
+        if let Some(certificate) = &credentials.certificate {
+            return certificate.common_name().map(Identity::new).ok_or_else(|| {
+                tracing::debug!(?certificate, "refused: the certificate has no common name");
+                ReasonCode::NOT_AUTHORIZED
+            });
+        }
+        Ok(Identity::claimed(credentials.client_id))
     }
 
     /// Closes the session that had the client identifier, and waits until its worker has done so:
@@ -141,9 +156,7 @@ impl Worker {
         // Before its subscriptions end, so that nobody is told that it is there without them.
         self.shared.devices.leave(&client.names, client.key);
         self.clients.borrow_mut().remove(&client.key.serial);
-        if !client.is_in_process() {
-            self.shared.free_place();
-        }
+        client.place.borrow_mut().take();
         self.forget(client.key);
         for mailbox in self.others() {
             let _ = mailbox.orders.send(Order::Forget(client.key));

@@ -3,7 +3,6 @@
 use std::fmt;
 use std::future::Future;
 use std::io;
-use std::net::{SocketAddr, TcpListener, ToSocketAddrs};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,6 +11,7 @@ use thiserror::Error;
 use super::Hub;
 use super::access::{Access, Authenticate, Authorize, Credentials, Identity};
 use super::devices::known_dialects;
+use super::listener::{self, Listener};
 use super::worker::Workers;
 use crate::bridge::{self, Translation, TranslationError};
 use crate::core::packet::ReasonCode;
@@ -22,11 +22,12 @@ use crate::dialect::Dialect;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct HubLimits {
-    /// Clients that are connected over the network. 20,000 by default, the usual limit of open
+    /// Clients that are connected over all listeners. 20,000 by default, the usual limit of open
     /// files.
     pub connections: usize,
-    /// How long each step of the handshake may take: the first bytes, the rest of CONNECT, and the
-    /// authentication hook. The first two in whole seconds, rounded up. 10 s by default.
+    /// How long each step of the handshake may take: TLS, the WebSocket upgrade, the first bytes, the
+    /// rest of CONNECT, and the authentication hook. Those of MQTT in whole seconds, rounded up. 10 s
+    /// by default.
     pub handshake: Duration,
     /// How long a client may take nothing at all of what is written to it. 60 s by default: a mobile
     /// device comes back from a dead spot within that.
@@ -89,7 +90,7 @@ pub enum HubError {
 /// Configures a [`Hub`].
 #[derive(Clone)]
 pub struct HubBuilder {
-    addresses: Vec<String>,
+    listeners: Vec<Listener>,
     workers: usize,
     pub(super) limits: HubLimits,
     pub(super) authenticate: Option<Authenticate>,
@@ -101,7 +102,7 @@ pub struct HubBuilder {
 impl HubBuilder {
     pub(super) fn new() -> Self {
         Self {
-            addresses: Vec::new(),
+            listeners: Vec::new(),
             workers: 1,
             limits: HubLimits::default(),
             authenticate: None,
@@ -111,10 +112,15 @@ impl HubBuilder {
         }
     }
 
-    /// Listens on `HOST:PORT`. Call it again for more listeners. Without any, the hub serves links
-    /// of this process only.
-    pub fn bind(mut self, address: impl Into<String>) -> Self {
-        self.addresses.push(address.into());
+    /// Listens on `HOST:PORT`, for MQTT over TCP. Call it again for more listeners, and
+    /// [`listen`](Self::listen) for others. Without any, the hub serves links of this process only.
+    pub fn bind(self, address: impl Into<String>) -> Self {
+        self.listen(Listener::tcp(address))
+    }
+
+    /// Listens at one more place: see [`Listener`].
+    pub fn listen(mut self, listener: Listener) -> Self {
+        self.listeners.push(listener);
         self
     }
 
@@ -132,7 +138,10 @@ impl HubBuilder {
         self
     }
 
-    /// Decides who may connect, and as whom. Without it everybody may, as its client identifier.
+    /// Decides who may connect, and as whom, over every listener that has no
+    /// [hook of its own](Listener::authenticate). Without it a client with a verified certificate is who
+    /// its common name says (one without exactly one is refused, CONNACK 0x87), and everybody else may
+    /// connect as its client identifier.
     ///
     /// It runs on a worker: it may wait, but must not block. The reason code of a refusal goes into
     /// CONNACK.
@@ -204,29 +213,31 @@ impl HubBuilder {
     /// Starts the workers and the listeners.
     ///
     /// # Errors
-    /// [`HubError::Bind`] when an address cannot be listened on, [`HubError::Thread`] when a thread
+    /// [`HubError::Bind`] when an address cannot be listened on or a listener has an option that its
+    /// transport does not, [`HubError::Thread`] when a thread
     /// cannot be started, [`HubError::Translation`] when a translation is not possible.
     ///
     /// # Cancel safety
     /// Dropping the future stops what was started.
     pub async fn start(mut self) -> Result<Hub, HubError> {
-        let mut listeners = Vec::new();
-        let mut addresses = Vec::new();
-        for address in &self.addresses {
-            let (listener, bound) = listen(address).map_err(|source| HubError::Bind {
-                address: address.as_str().into(),
-                source: Arc::new(source),
-            })?;
-            listeners.push(listener);
-            addresses.push(bound);
+        let mut bound = Vec::new();
+        let mut listening = Vec::new();
+        for listener in std::mem::take(&mut self.listeners) {
+            let (open, place) =
+                listener::bind(&listener).await.map_err(|source| HubError::Bind {
+                    address: listener.address.to_string().into(),
+                    source: Arc::new(source),
+                })?;
+            bound.push((listener, open));
+            listening.push(place);
         }
         let count = self.workers;
         let translations = std::mem::take(&mut self.translations);
         bridge::check_for_loops(&translations)?;
-        let (shared, workers) = Workers::start(self, count, listeners)
+        let (shared, workers) = Workers::start(self, count, bound)
             .await
             .map_err(|error| HubError::Thread(Arc::new(error)))?;
-        let mut hub = Hub { shared, addresses, translations: Vec::new(), workers };
+        let mut hub = Hub::new(shared, listening, workers);
         for (number, translation) in translations.iter().enumerate() {
             let link = hub.link(&format!("hub-translation-{}", number + 1));
             hub.translations.push(translation.start(&link).await?);
@@ -235,18 +246,10 @@ impl HubBuilder {
     }
 }
 
-fn listen(address: &str) -> io::Result<(TcpListener, SocketAddr)> {
-    let addresses: Vec<SocketAddr> = address.to_socket_addrs()?.collect();
-    let listener = TcpListener::bind(&addresses[..])?;
-    listener.set_nonblocking(true)?;
-    let bound = listener.local_addr()?;
-    Ok((listener, bound))
-}
-
 impl fmt::Debug for HubBuilder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("HubBuilder")
-            .field("addresses", &self.addresses)
+            .field("listeners", &self.listeners)
             .field("workers", &self.workers)
             .field("limits", &self.limits)
             .field("translations", &self.translations)

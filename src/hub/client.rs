@@ -15,6 +15,7 @@ use super::access::Identity;
 use super::builder::HubLimits;
 use super::convert;
 use super::in_process::Inbox;
+use super::listener::Place;
 use super::shared::ClientKey;
 use crate::core::packet::{Message, Qos, ReasonCode};
 use crate::core::topic::TopicName;
@@ -35,6 +36,8 @@ pub(super) struct Client {
     pub(super) response_base: TopicName,
     /// What the hub publishes for it when it is lost without a DISCONNECT.
     pub(super) will: RefCell<Option<Message>>,
+    /// Among the clients of its listener.
+    pub(super) place: RefCell<Option<Place>>,
     peer: Peer,
     limits: HubLimits,
     queue: RefCell<VecDeque<Waiting>>,
@@ -116,6 +119,7 @@ impl Client {
             names,
             response_base,
             will: RefCell::new(None),
+            place: RefCell::new(None),
             peer,
             limits,
             queue: RefCell::default(),
@@ -165,10 +169,6 @@ impl Client {
 
     pub(super) fn is_gone(&self) -> bool {
         self.gone.get()
-    }
-
-    pub(super) fn is_in_process(&self) -> bool {
-        matches!(self.peer, Peer::InProcess(_))
     }
 
     pub(super) fn is_waiting(&self) -> bool {

@@ -133,7 +133,7 @@ impl Devices {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::hub::Protocol;
+    use crate::hub::{Protocol, Transport};
 
     fn named(client_id: &str, username: Option<&str>, identity: &Identity) -> Vec<String> {
         let credentials = Credentials {
@@ -142,6 +142,9 @@ mod tests {
             password: None,
             peer: None,
             protocol: Protocol::V311,
+            transport: Transport::Tcp,
+            #[cfg(feature = "tls")]
+            certificate: None,
         };
         names(&credentials, identity).iter().map(ToString::to_string).collect()
     }

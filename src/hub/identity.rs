@@ -11,7 +11,7 @@ impl Worker {
         let properties = &mut message.properties.user;
         properties.remove(CLIENT_ID);
         properties.remove(IDENTITY);
-        if self.shared.authenticate.is_some() {
+        if self.shared.identifies && from.identity.is_verified() {
             properties.push(CLIENT_ID, from.client_id.to_string());
             properties.push(IDENTITY, from.identity.as_str().to_owned());
         }

@@ -53,9 +53,12 @@ pub(super) fn attach(worker: &Rc<Worker>, seat: LinkSeat, client_id: Arc<str>) {
             password: None,
             peer: None,
             protocol: Protocol::InProcess,
+            transport: super::Transport::InProcess,
+            #[cfg(feature = "tls")]
+            certificate: None,
         };
         let peer = Peer::InProcess(Rc::clone(&inbox));
-        let client = match worker.admit(credentials, None, || peer).await {
+        let client = match worker.admit(credentials, None, None, || peer).await {
             Ok(client) => client,
             Err(reason) => return tracing::warn!(%reason, "a link to the hub was refused"),
         };

@@ -1,7 +1,7 @@
 //! An embedded server for requests and responses: devices connect to it directly, and nothing is
 //! installed.
 //!
-//! It speaks MQTT 5 and 3.1.1 on one port, QoS 0 and 1, and forwards what its clients publish to
+//! It speaks MQTT 5 and 3.1.1 on one port, over TCP, TLS, WebSocket and Unix sockets ([`Listener`]), QoS 0 and 1, and forwards what its clients publish to
 //! those that are subscribed. It is a request-response hub, not a general broker: it retains no
 //! messages and keeps none for clients that are not connected, and its CONNACK says so.
 //!
@@ -81,10 +81,12 @@
 //! | what | default ([`HubLimits`]) | when full |
 //! |---|---|---|
 //! | connections | 20,000 | CONNACK 0x97 (3.1.1: server unavailable) |
-//! | connections in the handshake | 256 beyond the limit of connections | closed |
+//! | connections in the handshake, TLS and WebSocket included | 256 beyond the limit of connections | closed |
 //! | time for each step of the handshake | 10 s | closed; CONNACK 0x89 when it is the authentication hook's |
 //! | time without any progress while something waits to be written | 60 s | closed |
 //! | packet from a client | 1 MiB | DISCONNECT 0x95 |
+//! | request to upgrade to WebSocket | 16 KiB | answered 431 |
+//! | WebSocket frame | the longest packet, at least 64 KiB | closed |
 //! | unacknowledged messages from a client | 1,024 | DISCONNECT 0x93 |
 //! | subscriptions of a client | 1,024 | SUBACK 0x97 |
 //! | bytes of a device's name | 1,024 | the client does not have this name |
@@ -94,6 +96,7 @@
 //! | messages between workers | 16,384 for each worker | the same |
 //! | messages within 10 s on a topic that a request shares with its answer | 8 | PUBACK 0x97 |
 //! | such topics that are counted at once, for each worker | 32,768 | the oldest are forgotten |
+//! | connections that wait to be accepted on a Unix socket | 1,024, or less if the system says so | the client waits |
 //! | presence changes not read | 1,024 for each reader | the reader gets [`Change::Missed`] |
 
 mod access;
@@ -110,6 +113,7 @@ mod loops;
 mod presence;
 mod session;
 mod shared;
+mod transport;
 mod worker;
 
 use std::fmt;
@@ -119,6 +123,7 @@ use std::time::Duration;
 
 pub use self::access::{Access, Credentials, Identity, Protocol};
 pub use self::builder::{HubBuilder, HubError, HubLimits};
+pub use self::listener::{Listener, ListenerLimits, Listening, Transport};
 pub use self::presence::{Change, ClientInfo, Presence};
 pub use self::shared::HubStats;
 use self::shared::Shared;
@@ -130,6 +135,8 @@ use crate::responder::Responder;
 #[must_use = "a hub stops when it is dropped"]
 pub struct Hub {
     shared: Arc<Shared>,
+    listeners: Vec<Listening>,
+    /// Those of them that are on a network.
     addresses: Vec<SocketAddr>,
     translations: Vec<Responder>,
     /// Stops and joins the threads when dropped.
@@ -142,6 +149,11 @@ impl Hub {
         HubBuilder::new()
     }
 
+    fn new(shared: Arc<Shared>, listeners: Vec<Listening>, workers: Workers) -> Self {
+        let addresses = listeners.iter().filter_map(Listening::local_addr).collect();
+        Self { shared, listeners, addresses, translations: Vec::new(), workers }
+    }
+
     /// Connects a requester or a responder of this process to the hub, under this client
     /// identifier. It takes the place of a client with the same one; a client from the network cannot
     /// take its place (CONNACK 0x85).
@@ -151,12 +163,18 @@ impl Hub {
         in_process::link(&self.shared, client_id)
     }
 
-    /// The address of the first listener; with port 0, the port that the system chose.
+    /// The address of the first listener that has one; with port 0, the port that the system chose.
     pub fn local_addr(&self) -> Option<SocketAddr> {
         self.addresses.first().copied()
     }
 
-    /// The addresses of all listeners, in the order of [`HubBuilder::bind`].
+    /// Where the hub listens, in the order of [`HubBuilder::listen`] and [`HubBuilder::bind`].
+    pub fn listeners(&self) -> &[Listening] {
+        &self.listeners
+    }
+
+    /// The addresses of all listeners but Unix sockets, in the order of [`HubBuilder::listen`] and
+    /// [`HubBuilder::bind`].
     pub fn local_addrs(&self) -> &[SocketAddr] {
         &self.addresses
     }
@@ -186,6 +204,6 @@ impl Hub {
 
 impl fmt::Debug for Hub {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Hub").field("addresses", &self.addresses).finish_non_exhaustive()
+        f.debug_struct("Hub").field("listeners", &self.listeners).finish_non_exhaustive()
     }
 }

@@ -9,6 +9,7 @@ use tokio::sync::broadcast;
 use tokio::sync::broadcast::error::RecvError;
 
 use super::access::{Identity, Protocol};
+use super::listener::Transport;
 
 /// Changes that a reader may be behind.
 const BACKLOG: usize = 1024;
@@ -21,10 +22,12 @@ pub struct ClientInfo {
     pub client_id: Arc<str>,
     /// Who it is, as the authentication hook found.
     pub identity: Identity,
-    /// Where it connects from; `None` for a link of this process.
+    /// Where it connects from; `None` over a Unix socket, and for a link of this process.
     pub peer: Option<SocketAddr>,
     /// What it speaks.
     pub protocol: Protocol,
+    /// What that goes over.
+    pub transport: Transport,
     /// Since when.
     pub since: SystemTime,
 }

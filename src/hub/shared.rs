@@ -10,6 +10,7 @@ use tokio_util::sync::CancellationToken;
 use super::access::{Access, Authenticate, Authorize, Identity};
 use super::builder::HubLimits;
 use super::devices::Devices;
+use super::listener::{Accepted, Count, Entrance, Listener};
 use super::presence::Roll;
 use crate::core::packet::{Message, Qos, ReasonCode, Subscription};
 use crate::core::topic::TopicFilter;
@@ -29,7 +30,7 @@ pub(super) struct ClientKey {
 /// of the hub's methods.
 pub(super) enum Order {
     /// Serve a connection.
-    Accept(std::net::TcpStream, std::net::SocketAddr),
+    Accept(Accepted),
     /// Drive a link of this process.
     Attach(LinkSeat, Arc<str>),
     /// A client of another worker subscribed or unsubscribed. Dropping `Acknowledge` confirms.
@@ -66,7 +67,9 @@ pub(super) struct Mailbox {
 
 pub(super) struct Shared {
     pub(super) limits: HubLimits,
-    pub(super) authenticate: Option<Authenticate>,
+    pub(super) entrances: Vec<Arc<Entrance>>,
+    /// Whether the hub knows of some clients more than they say themselves.
+    pub(super) identifies: bool,
     pub(super) authorize: Option<Authorize>,
     pub(super) mailboxes: Vec<Mailbox>,
     pub(super) presence: Roll,
@@ -74,10 +77,8 @@ pub(super) struct Shared {
     /// Which session a client identifier belongs to. Locked when a client comes or goes, never for
     /// a message.
     sessions: Mutex<HashMap<Arc<str>, ClientKey>>,
-    /// Sockets.
-    pub(super) connections: AtomicUsize,
-    /// Network clients whose handshake is over.
-    places_taken: AtomicUsize,
+    /// Connections over all listeners.
+    count: Arc<Count>,
     pub(super) counters: Counters,
     pub(super) stop: CancellationToken,
     /// Cancelled when nobody new is let in any more, at the latest with `stop`.
@@ -92,19 +93,26 @@ impl Shared {
         authenticate: Option<Authenticate>,
         authorize: Option<Authorize>,
         dialects: Vec<Arc<dyn Dialect>>,
+        listeners: Vec<Listener>,
         mailboxes: Vec<Mailbox>,
     ) -> Self {
         let stop = CancellationToken::new();
+        let count = Arc::new(Count::new(limits.connections));
+        let open =
+            |listener| Arc::new(Entrance::new(listener, authenticate.clone(), &limits, &count));
+        let entrances: Vec<_> = listeners.into_iter().map(open).collect();
+        let identifies =
+            authenticate.is_some() || entrances.iter().any(|entrance| entrance.identifies());
         Self {
             limits,
-            authenticate,
+            entrances,
+            identifies,
             authorize,
             mailboxes,
             presence: Roll::new(),
             devices: Devices::new(dialects),
             sessions: Mutex::default(),
-            connections: AtomicUsize::new(0),
-            places_taken: AtomicUsize::new(0),
+            count,
             counters: Counters::default(),
             accepting: stop.child_token(),
             stop,
@@ -167,24 +175,13 @@ impl Shared {
         hook.is_none_or(|hook| hook(identity, client_id, access))
     }
 
-    /// Counts one more network client; `false`: there are as many as allowed.
-    pub(super) fn take_place(&self) -> bool {
-        let limit = self.limits.connections;
-        let more = |taken: usize| (taken < limit).then_some(taken + 1);
-        self.places_taken.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more).is_ok()
-    }
-
-    pub(super) fn free_place(&self) {
-        self.places_taken.fetch_sub(1, Ordering::Relaxed);
-    }
-
     fn sessions(&self) -> MutexGuard<'_, HashMap<Arc<str>, ClientKey>> {
         self.sessions.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(super) fn stats(&self) -> HubStats {
         HubStats {
-            connections: self.connections.load(Ordering::Relaxed),
+            connections: self.count.sockets(),
             forwarded: self.counters.forwarded.get(),
             unmatched: self.counters.unmatched.get(),
             refused: self.counters.refused.get(),

@@ -4,7 +4,6 @@
 
 use std::cell::{Cell, RefCell};
 use std::io;
-use std::net::TcpListener;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,9 +15,10 @@ use tokio::time::timeout;
 use super::access::{self, Access};
 use super::builder::HubBuilder;
 use super::client::Client;
+use super::listener::{self, Bound, Listener};
 use super::loops::Loops;
 use super::shared::{Acknowledge, ClientKey, Mail, Mailbox, Order, Shared};
-use super::{in_process, listener, session};
+use super::{in_process, session};
 use crate::core::packet::{Qos, ReasonCode, Subscription};
 use crate::core::subscriptions::{Recipient, SubscribeOptions, Subscriptions};
 use crate::core::topic::TopicFilter;
@@ -69,7 +69,7 @@ impl Workers {
     pub(super) async fn start(
         builder: HubBuilder,
         count: usize,
-        listeners: Vec<TcpListener>,
+        listeners: Vec<(Listener, Bound)>,
     ) -> io::Result<(Arc<Shared>, Self)> {
         let HubBuilder { limits, authenticate, authorize, dialects, .. } = builder;
         let mut mailboxes = Vec::new();
@@ -81,16 +81,18 @@ impl Workers {
             mailboxes.push(Mailbox { orders, messages });
             inboxes.push((orders_rx, messages_rx));
         }
-        let shared = Arc::new(Shared::new(limits, authenticate, authorize, dialects, mailboxes));
+        let (listeners, bound): (Vec<_>, Vec<_>) = listeners.into_iter().unzip();
+        let shared = Shared::new(limits, authenticate, authorize, dialects, listeners, mailboxes);
+        let shared = Arc::new(shared);
         let mut workers = Self { shared: Arc::clone(&shared), threads: Vec::new() };
-        let mut listeners = Some(listeners);
+        let mut bound = Some(bound);
         let mut starting = Vec::new();
         for (index, inbox) in inboxes.into_iter().enumerate() {
             let shared = Arc::clone(&shared);
-            let listeners = listeners.take().unwrap_or_default();
+            let bound = bound.take().unwrap_or_default();
             let (ready, is_ready) = oneshot::channel();
             let thread = Thread::start(&format!("mqtt-hub-{index}"), move || {
-                run(index, shared, inbox, listeners, ready)
+                run(index, shared, inbox, bound, ready)
             });
             workers.threads.push(thread?);
             starting.push(is_ready);
@@ -135,7 +137,7 @@ async fn run(
     index: usize,
     shared: Arc<Shared>,
     inbox: MailboxReceiver,
-    listeners: Vec<TcpListener>,
+    bound: Vec<Bound>,
     ready: oneshot::Sender<()>,
 ) {
     let worker = Rc::new(Worker {
@@ -152,9 +154,14 @@ async fn run(
         writer: Rc::default(),
         shared: Arc::clone(&shared),
     });
-    let server = session::Server::new(&worker).await;
-    for listener in listeners {
-        ntex::rt::spawn(listener::accept(listener, Arc::clone(&shared)));
+    let mut servers = Vec::new();
+    for entrance in &shared.entrances {
+        servers.push(session::Server::new(&worker, entrance).await);
+    }
+    for (index, bound) in bound.into_iter().enumerate() {
+        ntex::rt::spawn(listener::accept(bound, index, Arc::clone(&shared)));
+        #[cfg(feature = "tls")]
+        ntex::rt::spawn(super::transport::keep_loaded(index, Arc::clone(&shared)));
     }
     let _ = ready.send(());
     let (mut orders, mut messages) = inbox;
@@ -162,7 +169,7 @@ async fn run(
     loop {
         tokio::select! {
             () = shared.stop.cancelled() => break,
-            Some(order) = orders.recv() => worker.obey(order, &server),
+            Some(order) = orders.recv() => worker.obey(order, &servers),
             _ = messages.recv_many(&mut batch, TURN) => {
                 batch.drain(..).for_each(|mail| worker.take(mail));
             }
@@ -184,9 +191,9 @@ async fn run(
 }
 
 impl Worker {
-    fn obey(self: &Rc<Self>, order: Order, server: &session::Server) {
+    fn obey(self: &Rc<Self>, order: Order, servers: &[session::Server]) {
         match order {
-            Order::Accept(stream, peer) => server.serve(self, stream, peer),
+            Order::Accept(accepted) => servers[accepted.entrance].serve(accepted),
             Order::Attach(seat, client_id) => in_process::attach(self, seat, client_id),
             Order::Subscribe(client, subscription, seen) => {
                 self.add_route(client, &subscription);

@@ -5,10 +5,8 @@ mod v3;
 mod v5;
 
 use std::cell::RefCell;
-use std::net::{SocketAddr, TcpStream};
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use futures_util::FutureExt;
@@ -21,10 +19,11 @@ use ntex_mqtt::control::Control;
 use ntex_mqtt::{MqttServer, MqttServiceConfig, Payload, QoS};
 use ulid::Ulid;
 
-use self::packets::WholePackets;
-use super::builder::HubLimits;
+pub(super) use self::packets::WholePackets;
 use super::client::Client;
+use super::listener::{Accepted, Entrance};
 use super::shared::Shared;
+use super::transport;
 use super::worker::Worker;
 use crate::link::ntex::convert::LastTopics;
 
@@ -54,19 +53,24 @@ impl TryFrom<SessionError> for ntex_mqtt::v5::PublishAck {
 pub(super) struct Seat {
     worker: Rc<Worker>,
     client: Rc<Client>,
+    longest_packet: u32,
     last_topics: RefCell<LastTopics>,
 }
 
 impl Seat {
-    fn new(worker: &Rc<Worker>, client: Rc<Client>) -> Rc<Self> {
-        let last_topics = RefCell::default();
-        Rc::new(Self { worker: Rc::clone(worker), client, last_topics })
+    fn new(worker: &Rc<Worker>, entrance: &Entrance, client: Rc<Client>) -> Rc<Self> {
+        Rc::new(Self {
+            worker: Rc::clone(worker),
+            client,
+            longest_packet: entrance.longest_packet,
+            last_topics: RefCell::default(),
+        })
     }
 
     /// Whether a payload of this size can have been meant. ntex-mqtt's codec takes a PUBLISH whose
     /// header is longer than its Remaining Length for one with almost 4 GiB of payload.
     fn is_possible(&self, payload: u32) -> bool {
-        payload <= longest_packet(&self.worker.shared.limits)
+        payload <= self.longest_packet
     }
 }
 
@@ -81,37 +85,41 @@ impl Drop for Seat {
     }
 }
 
-/// Serves the connections of one worker.
+/// Serves the connections that one worker has over one listener.
 pub(super) struct Server {
+    entrance: Arc<Entrance>,
     service: Pipeline<boxed::BoxService<IoBoxed, (), ()>>,
     config: SharedCfg,
 }
 
 impl Server {
-    pub(super) async fn new(worker: &Rc<Worker>) -> Self {
-        let config = config(&worker.shared);
-        let server = MqttServer::new().v3(v3::server!(worker)).v5(v5::server!(worker));
+    pub(super) async fn new(worker: &Rc<Worker>, entrance: &Arc<Entrance>) -> Self {
+        let config = config(&worker.shared, entrance);
+        let server =
+            MqttServer::new().v3(v3::server!(worker, entrance)).v5(v5::server!(worker, entrance));
         let created = ServiceFactory::<IoBoxed, SharedCfg>::create(&server, config.clone()).await;
         let Ok(service) = created else {
             unreachable!("the factories of handshake services do not fail")
         };
         let service = service.map_err(|error| tracing::debug!(?error, "a connection ended"));
-        Self { service: Pipeline::new(boxed::service(service)), config }
+        let service = Pipeline::new(boxed::service(service));
+        Self { entrance: Arc::clone(entrance), service, config }
     }
 
     /// Takes a connection over. It counts as one until it has ended.
-    pub(super) fn serve(&self, worker: &Rc<Worker>, stream: TcpStream, peer: SocketAddr) {
-        let connection = Connection(Arc::clone(&worker.shared));
-        let packets = WholePackets::new(longest_packet(&worker.shared.limits));
-        let _ = stream.set_nodelay(true);
-        let io = match ntex::rt::from_tcp_stream(stream, self.config.clone()) {
-            Ok(io) => IoBoxed::from(io.add_filter(packets)),
-            Err(error) => return tracing::debug!(%peer, %error, "a connection was lost at once"),
-        };
+    pub(super) fn serve(&self, accepted: Accepted) {
+        let Accepted { socket, peer, counted, .. } = accepted;
+        let (entrance, config) = (Arc::clone(&self.entrance), self.config.clone());
         let service = self.service.clone();
         ntex::rt::spawn(async move {
-            let _ = service.call(io).await;
-            drop(connection);
+            match transport::open(socket, &entrance, config).await {
+                Ok(io) => drop(service.call(io).await),
+                Err(error) => {
+                    let transport = entrance.transport;
+                    tracing::debug!(?peer, ?transport, %error, "a connection was not made");
+                }
+            }
+            drop(counted);
         });
     }
 }
@@ -156,22 +164,12 @@ fn client_id(sent: &str) -> Arc<str> {
     if sent.is_empty() { Ulid::new().to_string().into() } else { sent.into() }
 }
 
-/// Counted in [`Shared::connections`]; the listener has counted it already.
-struct Connection(Arc<Shared>);
-
-impl Drop for Connection {
-    fn drop(&mut self) {
-        self.0.connections.fetch_sub(1, Ordering::Relaxed);
-    }
-}
-
-fn config(shared: &Shared) -> SharedCfg {
-    let limits = &shared.limits;
-    let handshake = Seconds::new(whole_seconds(limits.handshake));
+fn config(shared: &Shared, entrance: &Entrance) -> SharedCfg {
+    let handshake = Seconds::new(whole_seconds(entrance.handshake));
     let mqtt = MqttServiceConfig::new()
         .set_max_qos(QoS::AtLeastOnce)
-        .set_max_size(longest_packet(limits))
-        .set_max_receive(limits.receive_maximum.max(1))
+        .set_max_size(entrance.longest_packet)
+        .set_max_receive(shared.limits.receive_maximum.max(1))
         .set_max_send(u16::MAX)
         .protocol_version_timeout(handshake)
         .set_connect_timeout(handshake)
@@ -180,11 +178,6 @@ fn config(shared: &Shared) -> SharedCfg {
         .set_write_buf(WRITE_BUFFER.0, WRITE_BUFFER.1, 16)
         .set_disconnect_timeout(Seconds::new(1));
     SharedCfg::new("hub").add(mqtt).add(io).into()
-}
-
-/// Zero would be no limit.
-fn longest_packet(limits: &HubLimits) -> u32 {
-    limits.packet.max(1)
 }
 
 fn whole_seconds(duration: Duration) -> u16 {

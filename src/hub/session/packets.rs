@@ -13,7 +13,7 @@ use ntex::util::{BytePages, BytesMut};
 
 /// A layer under MQTT that keeps back what is not a whole packet.
 #[derive(Debug)]
-pub(super) struct WholePackets {
+pub(in crate::hub) struct WholePackets {
     /// The greatest Remaining Length.
     longest: usize,
     /// What CONNECT says.
@@ -21,7 +21,7 @@ pub(super) struct WholePackets {
 }
 
 impl WholePackets {
-    pub(super) fn new(longest: u32) -> Self {
+    pub(in crate::hub) fn new(longest: u32) -> Self {
         Self { longest: longest as usize, version: Cell::new(None) }
     }
 
@@ -58,6 +58,10 @@ impl WholePackets {
 
 const PUBLISH: u8 = 3;
 
+/// How a record of TLS begins that holds a part of the handshake (RFC 8446 §5.1). No packet that a
+/// client may begin with does.
+const TLS_HANDSHAKE: [u8; 2] = [22, 3];
+
 /// The version in a CONNECT, behind the name of the protocol (MQTT 5 §3.1.2.2).
 fn protocol_version(connect: &[u8]) -> Option<u8> {
     let (_, rest) = string(connect)?;
@@ -84,14 +88,18 @@ fn string(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
 impl FilterLayer for WholePackets {
     fn process_read_buf(&self, buf: &FilterBuf<'_>) -> io::Result<()> {
         buf.with_read_buffers(|from, to| {
-            let Some(source) = from else { return };
+            let Some(source) = from else { return Ok(()) };
+            if self.version.get().is_none() && source.starts_with(&TLS_HANDSHAKE) {
+                let problem = "the client speaks TLS, and this listener does not";
+                return Err(io::Error::new(io::ErrorKind::InvalidData, problem));
+            }
             let complete = self.complete(source);
             if complete == 0 {
-                return;
+                return Ok(());
             }
             if !to.is_empty() {
                 to.extend_from_slice(&source.split_to(complete));
-                return;
+                return Ok(());
             }
             // The beginning of a packet is what is copied, and not the packets before it.
             let mut rest = buf.io().cfg().read_buf().get();
@@ -99,8 +107,8 @@ impl FilterLayer for WholePackets {
             source.truncate(complete);
             let whole = std::mem::replace(source, rest);
             release(buf, std::mem::replace(to, whole));
-        });
-        Ok(())
+            Ok(())
+        })
     }
 
     fn process_write_buf(&self, buf: &FilterBuf<'_>) -> io::Result<()> {

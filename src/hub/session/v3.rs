@@ -2,6 +2,7 @@
 //! to a client of this version leaves its properties behind.
 
 use std::rc::Rc;
+use std::sync::Arc;
 
 use ntex::time::Seconds;
 use ntex_mqtt::v3::{
@@ -14,6 +15,9 @@ use crate::core::topic::TopicFilter;
 use crate::hub::access::{Credentials, Protocol};
 use crate::hub::client::{Client, Peer};
 use crate::hub::convert;
+use crate::hub::listener::Entrance;
+#[cfg(feature = "tls")]
+use crate::hub::transport::certificate;
 use crate::hub::worker::Worker;
 use crate::link::ntex::convert::bytes;
 
@@ -21,10 +25,11 @@ pub(super) type V3 = Session<Rc<Seat>>;
 
 /// The services of a connection. A macro, because their types cannot be named.
 macro_rules! server {
-    ($worker:expr) => {{
+    ($worker:expr, $entrance:expr) => {{
         let worker = std::rc::Rc::clone($worker);
+        let entrance = std::sync::Arc::clone($entrance);
         ntex_mqtt::v3::MqttServer::new(async move |handshake| {
-            $crate::hub::session::v3::shake(&worker, handshake).await
+            $crate::hub::session::v3::shake(&worker, &entrance, handshake).await
         })
         .protocol(ntex::service::fn_factory_with_config(
             async |session: $crate::hub::session::v3::V3| {
@@ -54,6 +59,7 @@ pub(super) use server;
 
 pub(super) async fn shake(
     worker: &Rc<Worker>,
+    entrance: &Arc<Entrance>,
     handshake: Handshake,
 ) -> Result<HandshakeAck<Rc<Seat>>, SessionError> {
     let packet = handshake.packet();
@@ -61,22 +67,32 @@ pub(super) async fn shake(
         // [MQTT-3.1.3-8]
         return Ok(handshake.identifier_rejected());
     }
+    #[cfg(feature = "tls")]
+    let certificate = match certificate(handshake.io()) {
+        Ok(certificate) => certificate,
+        Err(reason) => return Ok(refuse(handshake, reason)),
+    };
+    let packet = handshake.packet();
     let credentials = Credentials {
         client_id: client_id(&packet.client_id),
         username: packet.username.as_ref().map(ToString::to_string),
         password: packet.password.clone().map(bytes),
         peer: convert::peer_address(handshake.io()),
         protocol: Protocol::V311,
+        transport: entrance.transport,
+        #[cfg(feature = "tls")]
+        certificate,
     };
     let will = packet.last_will.as_ref().and_then(convert::will_v3);
     let forever = packet.keep_alive == 0;
     let (sink, io) = (handshake.sink(), handshake.io().get_ref());
-    let client = match worker.admit(credentials, will, || Peer::V3(sink, io)).await {
+    let client = match worker.admit(credentials, Some(entrance), will, || Peer::V3(sink, io)).await
+    {
         Ok(client) => client,
         Err(reason) => return Ok(refuse(handshake, reason)),
     };
     unblock_on_ack(worker, &client, &handshake);
-    let ack = handshake.ack(Seat::new(worker, client), false);
+    let ack = handshake.ack(Seat::new(worker, entrance, client), false);
     Ok(if forever { ack.idle_timeout(Seconds::ZERO) } else { ack })
 }
 

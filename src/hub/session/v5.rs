@@ -19,6 +19,9 @@ use crate::core::topic::TopicFilter;
 use crate::hub::access::{Credentials, Protocol};
 use crate::hub::client::{self, Peer};
 use crate::hub::convert;
+use crate::hub::listener::Entrance;
+#[cfg(feature = "tls")]
+use crate::hub::transport::certificate;
 use crate::hub::worker::Worker;
 use crate::link::ntex::convert::{bytes, message};
 use crate::link::{Absence, Acknowledgement};
@@ -31,10 +34,11 @@ const NO_KEEP_ALIVE: u16 = u16::MAX;
 
 /// The services of a connection. A macro, because their types cannot be named.
 macro_rules! server {
-    ($worker:expr) => {{
+    ($worker:expr, $entrance:expr) => {{
         let worker = std::rc::Rc::clone($worker);
+        let entrance = std::sync::Arc::clone($entrance);
         ntex_mqtt::v5::MqttServer::new(async move |handshake| {
-            $crate::hub::session::v5::shake(&worker, handshake).await
+            $crate::hub::session::v5::shake(&worker, &entrance, handshake).await
         })
         .protocol(ntex::service::fn_factory_with_config(
             async |session: $crate::hub::session::v5::V5| {
@@ -64,11 +68,17 @@ pub(super) use server;
 
 pub(super) async fn shake(
     worker: &Rc<Worker>,
+    entrance: &Arc<Entrance>,
     handshake: Handshake,
 ) -> Result<HandshakeAck<Rc<Seat>>, SessionError> {
     if let Some(reason) = unsupported(handshake.packet()) {
         return Ok(handshake.failed(reason));
     }
+    #[cfg(feature = "tls")]
+    let certificate = match certificate(handshake.io()) {
+        Ok(certificate) => certificate,
+        Err(reason) => return Ok(handshake.failed(connack(reason))),
+    };
     let packet = handshake.packet();
     let credentials = Credentials {
         client_id: client_id(&packet.client_id),
@@ -76,6 +86,9 @@ pub(super) async fn shake(
         password: packet.password.clone().map(bytes),
         peer: convert::peer_address(handshake.io()),
         protocol: Protocol::V5,
+        transport: entrance.transport,
+        #[cfg(feature = "tls")]
+        certificate,
     };
     let will = packet.last_will.as_ref().and_then(convert::will_v5);
     let assigned = packet.client_id.is_empty().then(|| Arc::clone(&credentials.client_id));
@@ -88,13 +101,13 @@ pub(super) async fn shake(
         largest_packet: packet.max_packet_size.map_or(0, NonZeroU32::get),
         writer: Rc::clone(&worker.writer),
     };
-    let client = match worker.admit(credentials, will, || Peer::V5(peer)).await {
+    let client = match worker.admit(credentials, Some(entrance), will, || Peer::V5(peer)).await {
         Ok(client) => client,
         Err(reason) => return Ok(handshake.failed(connack(reason))),
     };
     unblock_on_ack(worker, &client, &handshake);
     let response_info = wants_response_info.then(|| client.response_base.as_str().to_owned());
-    let seat = Seat::new(worker, client);
+    let seat = Seat::new(worker, entrance, client);
     let ack = handshake.ack(seat).with(|ack| {
         ack.retain_available = false;
         ack.subscription_identifiers_available = false;
