@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use ntex::io::IoRef;
-use ntex_mqtt::{v3, v5};
+use ntex_mqtt::v3;
 use tokio::sync::oneshot;
 
 use super::access::Identity;
@@ -16,10 +16,10 @@ use super::builder::HubLimits;
 use super::convert;
 use super::in_process::Inbox;
 use super::listener::Place;
+use super::session::Outbound;
 use super::shared::ClientKey;
 use crate::core::packet::{Message, Qos, ReasonCode};
 use crate::core::topic::TopicName;
-use crate::link::ntex::publish::PublishWriter;
 
 /// A client that is connected to this worker.
 #[expect(
@@ -54,32 +54,9 @@ pub(super) struct Client {
 
 /// How a client is reached.
 pub(super) enum Peer {
-    V5(V5),
+    V5(Rc<Outbound>),
     V3(v3::MqttSink, IoRef),
     InProcess(Rc<Inbox>),
-}
-
-pub(super) struct V5 {
-    pub(super) sink: v5::MqttSink,
-    pub(super) io: IoRef,
-    /// What it takes in one packet, in bytes; 0: anything.
-    pub(super) largest_packet: u32,
-    /// Shared by the clients of a worker.
-    pub(super) writer: Rc<RefCell<PublishWriter>>,
-}
-
-impl V5 {
-    fn send(&self, message: &Message) -> bool {
-        if message.qos == Qos::AtLeastOnce {
-            let (packet, payload) = convert::to_v5(message);
-            return self.sink.publish_pkt(packet).send_at_least_once_no_block(payload).is_ok();
-        }
-        let mut writer = self.writer.borrow_mut();
-        let written = self
-            .io
-            .with_write_buf(|buffer| writer.write(message, None, self.largest_packet, buffer));
-        matches!(written, Ok(Ok(())))
-    }
 }
 
 /// A message that waits for a client.
@@ -179,9 +156,7 @@ impl Client {
     /// client's Receive Maximum.
     fn may_send(&self, qos: Qos) -> bool {
         match &self.peer {
-            Peer::V5(V5 { sink, io, .. }) => {
-                !io.is_wr_backpressure() && (qos == Qos::AtMostOnce || sink.is_ready())
-            }
+            Peer::V5(outbound) => outbound.may_send(qos),
             Peer::V3(sink, io) => {
                 !io.is_wr_backpressure() && (qos == Qos::AtMostOnce || sink.is_ready())
             }
@@ -197,7 +172,11 @@ impl Client {
     /// While more is written than the socket takes: a value that changes with everything that it
     /// does take.
     pub(super) fn backlog(&self) -> Option<(u64, usize)> {
-        let (Peer::V5(V5 { io, .. }) | Peer::V3(_, io)) = &self.peer else { return None };
+        let io = match &self.peer {
+            Peer::V5(outbound) => outbound.io(),
+            Peer::V3(_, io) => io,
+            Peer::InProcess(_) => return None,
+        };
         let slow = !self.gone.get() && io.is_wr_backpressure();
         slow.then(|| (self.relieved.get(), io.with_write_dst_buf(|buffer| buffer.len())))
     }
@@ -205,7 +184,7 @@ impl Client {
     /// Gives the message back when the client is gone, or takes no packet of this size.
     pub(super) fn send(&self, message: Message) -> Result<(), Message> {
         let sent = match &self.peer {
-            Peer::V5(peer) => peer.send(&message),
+            Peer::V5(outbound) => outbound.send(&message),
             Peer::V3(sink, _) => {
                 let (packet, payload) = convert::to_v3(&message);
                 let publish = sink.publish_pkt(packet);
@@ -225,7 +204,7 @@ impl Client {
     /// Ends the connection, saying why where the protocol can.
     pub(super) fn close(&self, reason: ReasonCode) {
         match &self.peer {
-            Peer::V5(peer) => peer.sink.close_with_reason(convert::disconnect(reason)),
+            Peer::V5(outbound) => outbound.close(reason),
             Peer::V3(sink, _) => sink.close(),
             Peer::InProcess(inbox) => inbox.close(),
         }
@@ -234,7 +213,7 @@ impl Client {
     /// Ends the connection without waiting for the peer.
     pub(super) fn terminate(&self) {
         match &self.peer {
-            Peer::V5(peer) => peer.sink.force_close(),
+            Peer::V5(outbound) => outbound.terminate(),
             Peer::V3(sink, _) => sink.force_close(),
             Peer::InProcess(inbox) => inbox.close(),
         }

@@ -13,42 +13,6 @@ use crate::core::packet::{Message, Properties, Qos, ReasonCode, UserProperties};
 use crate::core::topic::{TopicError, TopicName};
 use crate::link::ntex::convert;
 
-/// A message that leaves to an MQTT 5 client at QoS 1; the sink chooses the packet identifier.
-pub(super) fn to_v5(message: &Message) -> (v5::codec::Publish, NtexBytes) {
-    let Properties { response_topic, correlation_data, message_expiry, content_type, .. } =
-        &message.properties;
-    let topic = |topic: &TopicName| ByteString::from(topic.as_str());
-    let packet = v5::codec::Publish {
-        dup: message.dup,
-        retain: message.retain,
-        qos: convert::qos(message.qos),
-        packet_id: None,
-        topic: topic(&message.topic),
-        payload_size: 0,
-        properties: v5::codec::PublishProperties {
-            correlation_data: correlation_data.as_deref().map(NtexBytes::copy_from_slice),
-            // Zero cannot be written; one second is what comes closest.
-            message_expiry_interval: message_expiry
-                .map(|seconds| NonZeroU32::new(seconds).unwrap_or(NonZeroU32::MIN)),
-            content_type: content_type.as_deref().map(string),
-            user_properties: message
-                .properties
-                .user
-                .iter()
-                .map(|(name, value)| (string(name), string(value)))
-                .collect(),
-            is_utf8_payload: message.properties.utf8_payload,
-            response_topic: response_topic.as_ref().map(topic),
-            ..v5::codec::PublishProperties::default()
-        },
-    };
-    (packet, NtexBytes::copy_from_slice(&message.payload))
-}
-
-fn string(text: &str) -> ByteString {
-    ByteString::from(&*convert::without_control(text))
-}
-
 /// A message that leaves to an MQTT 3.1.1 client: topic and payload.
 pub(super) fn to_v3(message: &Message) -> (v3::codec::Publish, NtexBytes) {
     let packet = v3::codec::Publish {

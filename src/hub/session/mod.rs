@@ -4,28 +4,30 @@ mod packets;
 mod v3;
 mod v5;
 
-use std::cell::RefCell;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::FutureExt;
+use ntex::codec::Decoder;
 use ntex::io::{IoBoxed, IoConfig};
 use ntex::service::cfg::SharedCfg;
 use ntex::service::{Pipeline, Service, ServiceFactory, boxed};
 use ntex::time::Seconds;
-use ntex::util::Bytes as NtexBytes;
+use ntex::util::{Bytes as NtexBytes, BytesMut};
 use ntex_mqtt::control::Control;
+use ntex_mqtt::error::DecodeError;
 use ntex_mqtt::{MqttServer, MqttServiceConfig, Payload, QoS};
+use tokio::time::timeout;
 use ulid::Ulid;
 
 pub(super) use self::packets::WholePackets;
+pub(super) use self::v5::Outbound;
 use super::client::Client;
 use super::listener::{Accepted, Entrance};
 use super::shared::Shared;
 use super::transport;
 use super::worker::Worker;
-use crate::link::ntex::convert::LastTopics;
 
 /// Bytes in a connection's write buffer above which further messages wait in the client's queue,
 /// and below which they go on.
@@ -41,30 +43,16 @@ impl From<()> for SessionError {
     }
 }
 
-impl TryFrom<SessionError> for ntex_mqtt::v5::PublishAck {
-    type Error = SessionError;
-
-    fn try_from(error: SessionError) -> Result<Self, SessionError> {
-        Err(error)
-    }
-}
-
 /// A client for as long as its connection lasts.
 pub(super) struct Seat {
     worker: Rc<Worker>,
     client: Rc<Client>,
     longest_packet: u32,
-    last_topics: RefCell<LastTopics>,
 }
 
 impl Seat {
     fn new(worker: &Rc<Worker>, entrance: &Entrance, client: Rc<Client>) -> Rc<Self> {
-        Rc::new(Self {
-            worker: Rc::clone(worker),
-            client,
-            longest_packet: entrance.longest_packet,
-            last_topics: RefCell::default(),
-        })
+        Rc::new(Self { worker: Rc::clone(worker), client, longest_packet: entrance.longest_packet })
     }
 
     /// Whether a payload of this size can have been meant. ntex-mqtt's codec takes a PUBLISH whose
@@ -87,7 +75,9 @@ impl Drop for Seat {
 
 /// Serves the connections that one worker has over one listener.
 pub(super) struct Server {
+    worker: Rc<Worker>,
     entrance: Arc<Entrance>,
+    /// For MQTT 3.1.1, and for what is no MQTT.
     service: Pipeline<boxed::BoxService<IoBoxed, (), ()>>,
     config: SharedCfg,
 }
@@ -95,25 +85,28 @@ pub(super) struct Server {
 impl Server {
     pub(super) async fn new(worker: &Rc<Worker>, entrance: &Arc<Entrance>) -> Self {
         let config = config(&worker.shared, entrance);
-        let server =
-            MqttServer::new().v3(v3::server!(worker, entrance)).v5(v5::server!(worker, entrance));
+        let server = MqttServer::new().v3(v3::server!(worker, entrance));
         let created = ServiceFactory::<IoBoxed, SharedCfg>::create(&server, config.clone()).await;
         let Ok(service) = created else {
             unreachable!("the factories of handshake services do not fail")
         };
         let service = service.map_err(|error| tracing::debug!(?error, "a connection ended"));
         let service = Pipeline::new(boxed::service(service));
-        Self { entrance: Arc::clone(entrance), service, config }
+        Self { worker: Rc::clone(worker), entrance: Arc::clone(entrance), service, config }
     }
 
     /// Takes a connection over. It counts as one until it has ended.
     pub(super) fn serve(&self, accepted: Accepted) {
         let Accepted { socket, peer, counted, .. } = accepted;
         let (entrance, config) = (Arc::clone(&self.entrance), self.config.clone());
-        let service = self.service.clone();
+        let (worker, service) = (Rc::clone(&self.worker), self.service.clone());
         ntex::rt::spawn(async move {
             match transport::open(socket, &entrance, config).await {
-                Ok(io) => drop(service.call(io).await),
+                Ok(io) => match timeout(entrance.handshake, version(&io)).await {
+                    Ok(Some(MQTT_5)) => v5::serve(io, &worker, &entrance).await,
+                    Ok(_) => drop(service.call(io).await),
+                    Err(_) => tracing::debug!(?peer, "a client says nothing"),
+                },
                 Err(error) => {
                     let transport = entrance.transport;
                     tracing::debug!(?peer, ?transport, %error, "a connection was not made");
@@ -124,7 +117,25 @@ impl Server {
     }
 }
 
-/// What both versions do with what happens to a connection.
+const MQTT_5: u8 = 5;
+
+/// The version of the protocol that a client speaks. Its CONNECT stays in the read buffer.
+async fn version(io: &IoBoxed) -> Option<u8> {
+    io.recv(&Peek).await.ok().flatten().flatten()
+}
+
+struct Peek;
+
+impl Decoder for Peek {
+    type Item = Option<u8>;
+    type Error = DecodeError;
+
+    fn decode(&self, read: &mut BytesMut) -> Result<Option<Option<u8>>, DecodeError> {
+        Ok((!read.is_empty()).then(|| packets::version(read)))
+    }
+}
+
+/// What is done with what happens to a connection.
 fn control(seat: &Seat, control: &Control<SessionError>) {
     match control {
         Control::WrBackpressure(pressure) if pressure.enabled() => watch(seat),

@@ -56,11 +56,19 @@ impl WholePackets {
     }
 }
 
+const CONNECT: u8 = 1;
 const PUBLISH: u8 = 3;
 
 /// How a record of TLS begins that holds a part of the handshake (RFC 8446 §5.1). No packet that a
 /// client may begin with does.
 const TLS_HANDSHAKE: [u8; 2] = [22, 3];
+
+/// The version of the protocol that a connection begins with; `None` when that is no CONNECT.
+pub(super) fn version(bytes: &[u8]) -> Option<u8> {
+    let (&first, rest) = bytes.split_first()?;
+    let Length::Known(_, size) = variable_byte_integer(rest) else { return None };
+    if first >> 4 == CONNECT { protocol_version(&rest[size..]) } else { None }
+}
 
 /// The version in a CONNECT, behind the name of the protocol (MQTT 5 §3.1.2.2).
 fn protocol_version(connect: &[u8]) -> Option<u8> {

@@ -1,0 +1,190 @@
+//! What is done for each packet of a client.
+
+use std::num::NonZeroU16;
+
+use ntex::util::Bytes as NtexBytes;
+use ntex_mqtt::QoS;
+use ntex_mqtt::v5::codec::{
+    Decoded, Disconnect, DisconnectReasonCode, Encoded, Packet, Publish, PublishAck,
+    PublishAckReason, Subscribe, SubscribeAck, SubscribeAckReason, SubscriptionOptions,
+    Unsubscribe, UnsubscribeAck, UnsubscribeAckReason,
+};
+
+use super::{Connection, Ended};
+use crate::core::packet::{ReasonCode, Subscription};
+use crate::core::topic::{TopicError, TopicFilter};
+use crate::hub::convert;
+use crate::link::ntex::convert::message;
+use crate::link::{Absence, Acknowledgement};
+
+impl Connection {
+    /// Does what a packet asks for. A SUBSCRIBE is given back: it takes its time.
+    pub(super) fn receive(&mut self, decoded: Decoded) -> Result<Option<Subscribe>, Ended> {
+        match decoded {
+            Decoded::Publish(packet, payload, _) => self.publish(packet, payload)?,
+            Decoded::Packet(Packet::PublishAck(ack), _) => {
+                self.outbound.acknowledged(ack.packet_id);
+                if self.seat.client.is_waiting() {
+                    self.seat.worker.drain(&self.seat.client);
+                }
+            }
+            Decoded::Packet(Packet::Subscribe(packet), _) => return Ok(Some(packet)),
+            Decoded::Packet(Packet::Unsubscribe(packet), _) => self.unsubscribe(&packet)?,
+            Decoded::Packet(Packet::PingRequest, _) => self.send(Packet::PingResponse),
+            Decoded::Packet(Packet::Disconnect(packet), _) => return Err(self.left(&packet)),
+            // Nothing else may come from a client of a server without QoS 2 and AUTH.
+            Decoded::Packet(..) => {
+                return Err(Ended::Violated(DisconnectReasonCode::ProtocolError));
+            }
+            // The codec is set to wait for the whole payload, and gets only whole packets.
+            Decoded::PayloadChunk(..) => {
+                return Err(Ended::Violated(DisconnectReasonCode::MalformedPacket));
+            }
+        }
+        Ok(None)
+    }
+
+    fn send(&self, packet: Packet) {
+        // It fails when the connection is lost, and then nobody is to be told.
+        let _ = self.io.encode(Encoded::Packet(packet), &*self.codec);
+    }
+
+    fn publish(&mut self, mut packet: Publish, payload: NtexBytes) -> Result<(), Ended> {
+        if let Some(alias) = packet.properties.topic_alias
+            && !self.aliases.resolve(alias.get(), &mut packet.topic)
+        {
+            return Err(Ended::Violated(DisconnectReasonCode::TopicAliasInvalid));
+        }
+        check(&packet, &payload).map_err(Ended::Violated)?;
+        let packet_id = packet.packet_id;
+        let acknowledgement =
+            if let Ok(mut message) = message(packet, payload, &mut self.last_topics) {
+                // [MQTT-3.3.1-3]
+                message.dup = false;
+                self.seat.worker.publish(&self.seat.client, message)
+            } else {
+                self.seat.worker.shared.counters.refused.increment();
+                ReasonCode::TOPIC_NAME_INVALID.into()
+            };
+        if let Some(packet_id) = packet_id {
+            self.send(Packet::PublishAck(puback(packet_id, acknowledgement)));
+        }
+        Ok(())
+    }
+
+    pub(super) async fn subscribe(&mut self, packet: Subscribe) -> Result<(), Ended> {
+        let Subscribe { packet_id, id, topic_filters, .. } = packet;
+        if id.is_some() {
+            // CONNACK has said that there are none [MQTT-3.2.2.3.12].
+            let reason = DisconnectReasonCode::SubscriptionIdentifiersNotSupported;
+            return Err(Ended::Violated(reason));
+        }
+        let mut status = Vec::with_capacity(topic_filters.len());
+        for (filter, options) in topic_filters {
+            let reason = match subscription(&filter, options)? {
+                Some(wanted) => self.seat.worker.subscribe(&self.seat.client, wanted).await,
+                None => ReasonCode::TOPIC_FILTER_INVALID,
+            };
+            let reason = SubscribeAckReason::try_from(reason.get());
+            status.push(reason.unwrap_or(SubscribeAckReason::UnspecifiedError));
+        }
+        let (properties, reason_string) = (Vec::new(), None);
+        self.send(Packet::SubscribeAck(SubscribeAck {
+            packet_id,
+            properties,
+            reason_string,
+            status,
+        }));
+        Ok(())
+    }
+
+    fn unsubscribe(&mut self, packet: &Unsubscribe) -> Result<(), Ended> {
+        let mut status = Vec::with_capacity(packet.topic_filters.len());
+        for filter in &packet.topic_filters {
+            let reason = match topic_filter(filter)? {
+                Some(filter) => self.seat.worker.unsubscribe(&self.seat.client, &filter),
+                None => ReasonCode::TOPIC_FILTER_INVALID,
+            };
+            let reason = UnsubscribeAckReason::try_from(reason.get());
+            status.push(reason.unwrap_or(UnsubscribeAckReason::UnspecifiedError));
+        }
+        let (properties, reason_string) = (Vec::new(), None);
+        self.send(Packet::UnsubscribeAck(UnsubscribeAck {
+            packet_id: packet.packet_id,
+            properties,
+            reason_string,
+            status,
+        }));
+        Ok(())
+    }
+
+    fn left(&self, packet: &Disconnect) -> Ended {
+        if packet.session_expiry_interval_secs.is_some_and(|s| s > 0) && !self.session_expires {
+            // MQTT 5 §3.14.2.2.2
+            return Ended::Violated(DisconnectReasonCode::ProtocolError);
+        }
+        if packet.reason_code == DisconnectReasonCode::NormalDisconnection {
+            // [MQTT-3.14.4-3]
+            self.seat.client.will.borrow_mut().take();
+        }
+        Ended::Left
+    }
+}
+
+/// What CONNACK has said that there is not, and what no message may be.
+fn check(packet: &Publish, payload: &NtexBytes) -> Result<(), DisconnectReasonCode> {
+    if payload.len() != packet.payload_size as usize {
+        // The header is longer than the packet: the codec does not look.
+        Err(DisconnectReasonCode::MalformedPacket)
+    } else if packet.retain {
+        // [MQTT-3.2.2-14]
+        Err(DisconnectReasonCode::RetainNotSupported)
+    } else if packet.qos == QoS::ExactlyOnce {
+        // [MQTT-3.2.2-11]
+        Err(DisconnectReasonCode::QosNotSupported)
+    } else if packet.topic.contains(['+', '#']) {
+        // [MQTT-3.3.2-2]
+        Err(DisconnectReasonCode::TopicNameInvalid)
+    } else {
+        Ok(())
+    }
+}
+
+/// `None`: it is well formed, and not one that this crate accepts.
+fn subscription(filter: &str, options: SubscriptionOptions) -> Result<Option<Subscription>, Ended> {
+    let Some(filter) = topic_filter(filter)? else { return Ok(None) };
+    if options.no_local && filter.share_name().is_some() {
+        // [MQTT-3.8.3-4]
+        return Err(Ended::Violated(DisconnectReasonCode::ProtocolError));
+    }
+    let qos = convert::from_qos(options.qos);
+    Ok(Some(Subscription { filter, qos, no_local: options.no_local }))
+}
+
+fn topic_filter(filter: &str) -> Result<Option<TopicFilter>, Ended> {
+    match TopicFilter::new(filter) {
+        Ok(filter) => Ok(Some(filter)),
+        // [MQTT-4.7.1-1], [MQTT-4.7.1-2]
+        Err(TopicError::MisplacedWildcard) => {
+            Err(Ended::Violated(DisconnectReasonCode::TopicFilterInvalid))
+        }
+        Err(_) => Ok(None),
+    }
+}
+
+/// The codec leaves the property out for a client that wants none [MQTT-3.1.2-29], or that takes no
+/// packet of this size [MQTT-3.4.2-3].
+fn puback(
+    packet_id: NonZeroU16,
+    Acknowledgement { reason, absence }: Acknowledgement,
+) -> PublishAck {
+    let reason = PublishAckReason::try_from(reason.get());
+    let reason_code = reason.unwrap_or(PublishAckReason::UnspecifiedError);
+    let device = absence.map(|absence| (Absence::PROPERTY.into(), absence.as_str().into()));
+    PublishAck {
+        packet_id,
+        reason_code,
+        properties: device.into_iter().collect(),
+        reason_string: None,
+    }
+}
