@@ -201,7 +201,6 @@ where
 
     fn done(&mut self, exchange: Exchange, outcome: task::Outcome, out: &mut Outbox<'_>) {
         let Exchange { serial, dialect, reply_to, deadline, ack, slot: _slot } = exchange;
-        self.tasks.ended(serial);
         self.settings.counters.in_flight.fetch_sub(1, Ordering::Relaxed);
         match outcome {
             task::Outcome::Panicked => {
@@ -347,6 +346,7 @@ where
             match command {
                 Command::Done(done) => {
                     for (exchange, outcome) in done {
+                        self.tasks.ended();
                         self.done(exchange, outcome, out);
                     }
                 }

@@ -1,13 +1,10 @@
 //! Where the handlers of a responder run: on a runtime, or on the connection's own thread.
 
-use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use futures_core::Stream;
-use futures_util::FutureExt;
-use futures_util::future::{AbortHandle, abortable};
 use futures_util::stream::FuturesUnordered;
 use tokio::runtime::Handle;
 use tokio::sync::mpsc;
@@ -20,12 +17,11 @@ type Inline = FuturesUnordered<Pin<Box<dyn Future<Output = ()> + Send>>>;
 /// Handlers that are worth waking the runtime for, though more may come in this turn.
 const ENOUGH: usize = 32;
 
-/// The handlers that are running, by the serial number of their request.
+/// The handlers that are running.
 pub(super) struct Tasks {
     place: Place,
     way: Way,
-    /// `None` for those that run inline.
-    running: HashMap<u64, Option<AbortHandle>>,
+    running: usize,
 }
 
 enum Place {
@@ -40,13 +36,13 @@ impl Tasks {
         let relay = Relay::new(runtime, commands);
         let way = Way::Relayed(relay.clone());
         let place = Place::Runtime(relay, Vec::new());
-        Self { place, way, running: HashMap::new() }
+        Self { place, way, running: 0 }
     }
 
     /// Handlers run when [`poll`](Self::poll) is called.
     pub(super) fn inline(commands: mpsc::UnboundedSender<Command>) -> Self {
         let place = Place::Inline(Inline::new());
-        Self { place, way: Way::Direct(commands), running: HashMap::new() }
+        Self { place, way: Way::Direct(commands), running: 0 }
     }
 
     pub(super) fn are_inline(&self) -> bool {
@@ -58,23 +54,17 @@ impl Tasks {
         exchange: Exchange,
         handling: impl Future<Output = Outcome> + Send + 'static,
     ) {
-        let serial = exchange.serial;
         let task = task::run(handling, Answerer::new(exchange, self.way.clone()));
-        let abort = match &mut self.place {
+        self.running += 1;
+        match &mut self.place {
             Place::Runtime(relay, starting) => {
-                let (task, abort) = abortable(task);
-                starting.push(Box::pin(task.map(drop)));
+                starting.push(Box::pin(task));
                 if starting.len() == ENOUGH {
                     relay.start(std::mem::take(starting));
                 }
-                Some(abort)
             }
-            Place::Inline(tasks) => {
-                tasks.push(Box::pin(task));
-                None
-            }
-        };
-        self.running.insert(serial, abort);
+            Place::Inline(tasks) => tasks.push(Box::pin(task)),
+        }
     }
 
     /// Whether there is something that only [`poll`](Self::poll) moves on.
@@ -101,34 +91,34 @@ impl Tasks {
         }
     }
 
-    /// The handler of this request has ended.
-    pub(super) fn ended(&mut self, serial: u64) {
-        if !self.running.is_empty() {
-            self.running.remove(&serial);
-        }
+    /// One that was started has ended.
+    pub(super) fn ended(&mut self) {
+        self.running = self.running.saturating_sub(1);
     }
 
     pub(super) fn len(&self) -> usize {
-        self.running.len()
+        self.running
     }
 
     pub(super) fn is_empty(&self) -> bool {
-        self.running.is_empty()
+        self.running == 0
     }
 
     /// Drops the handlers; each that can be dropped says that it has ended.
     pub(super) fn abort(&mut self) {
         match &mut self.place {
-            Place::Runtime(_, starting) => starting.clear(),
+            Place::Runtime(relay, starting) => {
+                starting.clear();
+                relay.abort();
+            }
             Place::Inline(tasks) => tasks.clear(),
         }
-        self.running.values().flatten().for_each(AbortHandle::abort);
     }
 
     /// As [`abort`](Self::abort), without waiting for those that block their thread; how many there
     /// were.
     pub(super) fn abandon(&mut self) -> usize {
         self.abort();
-        self.running.drain().count()
+        std::mem::take(&mut self.running)
     }
 }
