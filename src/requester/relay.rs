@@ -14,6 +14,9 @@ use crate::message::Response;
 pub(super) type Settled =
     (oneshot::Sender<Result<Response, RequestError>>, Result<Response, RequestError>);
 
+/// Answers that are worth waking the runtime for, though more may come in this turn.
+const ENOUGH: usize = 64;
+
 /// The connection's end. The channel has no bound of its own: a caller makes no other call before it
 /// has been told of this one, and its runtime is the one that takes them out.
 pub(super) struct Relay {
@@ -40,6 +43,9 @@ impl Relay {
 
     pub(super) fn push(&mut self, settled: Settled) {
         self.turn.push(settled);
+        if self.turn.len() == ENOUGH {
+            self.flush();
+        }
     }
 
     pub(super) fn is_empty(&self) -> bool {

@@ -16,7 +16,7 @@ use tokio::task::JoinSet;
 use super::task::{Command, Exchange, Outcome};
 
 /// How many are taken in one go.
-const BATCH: usize = 256;
+const BATCH: usize = 64;
 
 pub(super) type Task = Pin<Box<dyn Future<Output = ()> + Send>>;
 
