@@ -237,7 +237,7 @@ async fn a_large_answer_comes_whole_and_one_above_the_limit_does_not_break_the_l
 #[cfg(unix)]
 #[tokio::test]
 async fn a_request_goes_through_a_unix_socket() {
-    let path = std::env::temp_dir().join(format!("tower-mqtt {}.sock", std::process::id()));
+    let path = std::env::temp_dir().join(format!("tower-mqtt-{}.sock", std::process::id()));
     let error = soon(Client::connect(&format!("unix:{}", path.display()))).await;
     assert!(matches!(error, Err(ConnectError::Unreachable { .. })), "{error:?}");
     let listener = format!("listener 0 {}", path.display());

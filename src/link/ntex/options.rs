@@ -216,7 +216,7 @@ mod tests {
             ("broker:1883", "it must begin with mqtt://"),
             ("http://u:secret@broker", "it must begin with mqtt://"),
             ("mqtt://", "the host is missing"),
-            ("mqtt:broker", "only a query may follow"),
+            ("mqtt:broker", "the host is missing"),
             ("mqtt://u:secret@", "empty host"),
             ("mqtt://u:secret@broker:70000", "invalid port number"),
             ("mqtt://u:secret@broker/topic", "only a query may follow"),

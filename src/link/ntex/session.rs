@@ -251,9 +251,14 @@ impl Session {
                     };
                     return Poll::Ready(Err(Ended::Violated(reason)));
                 }
-                Poll::Ready(Err(RecvError::PeerGone(_) | RecvError::KeepAlive)) => {
+                Poll::Ready(Err(RecvError::PeerGone(error))) => {
+                    if let Some(error) = error {
+                        // TLS and WebSocket are broken as well, not only the network.
+                        tracing::debug!(%error, "the connection is lost");
+                    }
                     return Poll::Ready(Err(Ended::Lost));
                 }
+                Poll::Ready(Err(RecvError::KeepAlive)) => return Poll::Ready(Err(Ended::Lost)),
             }
         }
     }

@@ -32,7 +32,7 @@ use crate::link::{
     Transport,
 };
 
-fn run(test: impl Future<Output = ()> + 'static) {
+pub(super) fn run(test: impl Future<Output = ()> + 'static) {
     System::build().ping_interval(0).build(DefaultRuntime).block_on(test);
 }
 
@@ -51,7 +51,7 @@ async fn client_with(address: &str, set: impl FnOnce(&mut Options)) -> Client {
     client
 }
 
-async fn next(client: &mut Client) -> Event {
+pub(super) async fn next(client: &mut Client) -> Event {
     let event = poll_fn(|cx| client.poll_event(cx));
     tokio::time::timeout(Duration::from_secs(10), event).await.expect("something happens")
 }

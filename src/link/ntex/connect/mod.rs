@@ -21,6 +21,7 @@ use tokio::time::timeout;
 use self::open::open;
 #[cfg(feature = "ws")]
 pub(super) use self::web_socket::check_header;
+use super::address::Scheme;
 use super::options::Options;
 use super::quick_ack::QuickAck;
 use crate::core::packet::ReasonCode;
@@ -95,7 +96,7 @@ async fn shake_hands(
             accept(io, quick_ack, codec, *ack, options)
         }
         Ok(Some(_)) => Err(protocol("its first packet is not a CONNACK")),
-        Ok(None) => Err(protocol("it closed the connection during the handshake")),
+        Ok(None) => Err(closed(options, "it closed the connection")),
         Err(Either::Left(text)) => Err(protocol(text)),
         Err(Either::Right(error)) => Err(ended(options, &error)),
     }
@@ -107,8 +108,16 @@ fn ended(options: &Options, error: &io::Error) -> ConnectError {
     if let Some(reason) = crate::tls::TlsError::of(error) {
         return tls::failed(options, reason);
     }
-    let _ = options;
-    protocol(format!("{error} during the handshake"))
+    closed(options, &error.to_string())
+}
+
+fn closed(options: &Options, how: &str) -> ConnectError {
+    // Whether it is OpenSSL or rustls, a server with TLS mostly does so, and says nothing.
+    let hint = match options.address.scheme {
+        Scheme::Mqtt => ": it may want TLS, for which the address is mqtts://",
+        _ => "",
+    };
+    protocol(format!("{how} during the handshake{hint}"))
 }
 
 /// Decodes the server's first packet, and recognizes what is none.

@@ -4,7 +4,7 @@ use std::io;
 use std::sync::Arc;
 
 use ntex::SharedCfg;
-use ntex::io::{Io, IoBoxed};
+use ntex::io::{Filter, Io, IoBoxed};
 use tokio::net::TcpStream;
 
 use crate::error::ConnectError;
@@ -22,17 +22,21 @@ pub(super) async fn open(
         address: options.address.to_string().into(),
         source: Arc::new(error),
     })?;
-    let io = io.seal();
     #[cfg(feature = "tls")]
-    let io =
-        if options.address.scheme.has_tls() { super::tls::secure(io, options).await? } else { io };
+    if options.address.scheme.has_tls() {
+        let io = super::tls::secure(io, options).await?;
+        return Ok((upgrade(io, options).await?, quick_ack));
+    }
+    Ok((upgrade(io, options).await?, quick_ack))
+}
+
+async fn upgrade<F: Filter>(io: Io<F>, options: &Options) -> Result<IoBoxed, ConnectError> {
     #[cfg(feature = "ws")]
-    let io = if options.address.scheme.has_web_socket() {
-        super::web_socket::upgrade(io, options).await?
-    } else {
-        io
-    };
-    Ok((io.boxed(), quick_ack))
+    if options.address.scheme.has_web_socket() {
+        return Ok(super::web_socket::upgrade(io, options).await?.boxed());
+    }
+    let _ = options;
+    Ok(io.boxed())
 }
 
 async fn dial(endpoint: &Endpoint, buffers: SharedCfg) -> io::Result<(Io, QuickAck)> {

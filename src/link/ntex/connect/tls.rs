@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use ntex::io::{Io, Sealed};
+use ntex::io::{Base, Io, Layer};
 use ntex_tls::rustls::TlsClientFilter;
 
 use crate::error::ConnectError;
@@ -13,7 +13,10 @@ use crate::tls::{ClientTls, TlsError};
 const MQTT: &[u8] = b"mqtt";
 const HTTP: &[u8] = b"http/1.1";
 
-pub(super) async fn secure(io: Io<Sealed>, options: &Options) -> Result<Io<Sealed>, ConnectError> {
+/// A socket with TLS.
+type Secured = Io<Layer<TlsClientFilter, Base>>;
+
+pub(super) async fn secure(io: Io, options: &Options) -> Result<Secured, ConnectError> {
     shake_hands(io, options).await.map_err(|reason| failed(options, reason))
 }
 
@@ -22,7 +25,7 @@ pub(super) fn failed(options: &Options, reason: TlsError) -> ConnectError {
     ConnectError::Tls { address: options.address.to_string().into(), reason }
 }
 
-async fn shake_hands(io: Io<Sealed>, options: &Options) -> Result<Io<Sealed>, TlsError> {
+async fn shake_hands(io: Io, options: &Options) -> Result<Secured, TlsError> {
     let address = &options.address;
     let default = ClientTls::new();
     let tls = options.tls.as_ref().unwrap_or(&default);
@@ -30,7 +33,7 @@ async fn shake_hands(io: Io<Sealed>, options: &Options) -> Result<Io<Sealed>, Tl
     let (config, name) = (tls.config(protocol)?, tls.name(address.host())?);
     let connection = io.get_ref();
     match TlsClientFilter::create(io, Arc::new(config), name).await {
-        Ok(io) => Ok(io.seal()),
+        Ok(io) => Ok(io),
         Err(error) => {
             // Mostly it says only that the connection is over. Why is left there.
             let left = connection.send_buf().err();

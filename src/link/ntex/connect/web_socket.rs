@@ -9,7 +9,7 @@ use ntex::connect::{Connect, ConnectError as NoConnection};
 use ntex::fn_service;
 use ntex::http::Uri;
 use ntex::http::header::{HOST, HeaderName, HeaderValue, SEC_WEBSOCKET_PROTOCOL};
-use ntex::io::{Io, Sealed};
+use ntex::io::{Filter, Io, Layer};
 use ntex::time::Millis;
 use ntex::ws::error::WsClientError;
 use ntex::ws::{WsClient, WsTransport};
@@ -24,7 +24,10 @@ const SUBPROTOCOL: &str = "mqtt";
 /// of a packet is.
 const MIN_FRAME_CAP: usize = 64 * 1024;
 
-pub(super) async fn upgrade(io: Io<Sealed>, options: &Options) -> Result<Io<Sealed>, ConnectError> {
+pub(super) async fn upgrade<F: Filter>(
+    io: Io<F>,
+    options: &Options,
+) -> Result<Io<Layer<WsTransport, F>>, ConnectError> {
     let address = &options.address;
     let failed = |status, text: String| ConnectError::WebSocket {
         address: address.to_string().into(),
@@ -61,7 +64,7 @@ pub(super) async fn upgrade(io: Io<Sealed>, options: &Options) -> Result<Io<Seal
             format!("the server does not take the subprotocol {SUBPROTOCOL}"),
         ));
     }
-    Ok(WsTransport::create(io, codec).seal())
+    Ok(WsTransport::create(io, codec))
 }
 
 /// [MQTT-6.0.0-4]
@@ -93,3 +96,6 @@ pub(in crate::link::ntex) fn check_header(name: &str, value: &[u8]) -> Result<()
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
