@@ -5,6 +5,9 @@
 //! cargo run --example cooking_machine -- --machine M7 soup/"miso soup" dessert/tiramisu
 //! ```
 //!
+//! The broker may be one with TLS or WebSocket: `--features tls,ws`, and for instance
+//! `--broker mqtts://broker.local --ca ca.pem`.
+//!
 //! It has one response topic for each category, `machines/M7/recipes/{category}`. An answer finds its
 //! question by correlation data, so several questions of one category may be in flight at once, and
 //! the server never looks at where its answers go.
@@ -14,11 +17,15 @@ mod recipe;
 
 use std::collections::HashMap;
 use std::error::Error;
+#[cfg(feature = "tls")]
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::str::FromStr;
 
 use clap::Parser;
-use tower_mqtt::{Client, Link, Requester, TopicName};
+#[cfg(feature = "tls")]
+use tower_mqtt::tls::ClientTls;
+use tower_mqtt::{Client, ConnectError, Link, Requester, TopicName};
 
 use self::recipe::Recipe;
 
@@ -26,8 +33,14 @@ use self::recipe::Recipe;
 #[derive(Debug, Parser)]
 struct Args {
     /// The broker or hub that the server is reached through
+    ///
+    /// One of `mqtt://HOST`, `mqtts://HOST`, `ws://HOST`, `wss://HOST` and `unix:/PATH`
     #[arg(long, value_name = "mqtt://HOST:PORT", default_value = "mqtt://127.0.0.1:1883")]
     broker: String,
+    /// With mqtts:// and wss://, trust the authorities in this PEM file instead of the system's
+    #[cfg(feature = "tls")]
+    #[arg(long, value_name = "FILE")]
+    ca: Option<PathBuf>,
     /// The name of this machine
     #[arg(long, default_value = "M7")]
     machine: String,
@@ -69,7 +82,7 @@ async fn main() -> ExitCode {
 
 /// Whether all of the recipes came.
 async fn run(args: Args) -> Result<bool, Box<dyn Error>> {
-    let link = Client::builder(&args.broker).client_id(&*args.machine).connect().await?;
+    let link = connect(&args).await?;
     let requesters = requesters(&link, &args.machine, &args.dishes).await?;
 
     // All are asked before the first answer is awaited.
@@ -92,6 +105,16 @@ async fn run(args: Args) -> Result<bool, Box<dyn Error>> {
         }
     }
     Ok(complete)
+}
+
+async fn connect(args: &Args) -> Result<Link, ConnectError> {
+    let client = Client::builder(&args.broker).client_id(&*args.machine);
+    #[cfg(feature = "tls")]
+    let client = match &args.ca {
+        Some(ca) => client.tls(ClientTls::new().ca_file(ca)),
+        None => client,
+    };
+    client.connect().await
 }
 
 /// One requester for each category, all on one connection.

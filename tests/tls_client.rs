@@ -11,7 +11,7 @@ use std::future::Future;
 use std::path::Path;
 use std::time::Duration;
 
-use tokio::io::AsyncReadExt;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 use tower::ServiceExt;
 use tower_mqtt::link::{Client, Reconnect};
@@ -143,20 +143,94 @@ async fn tls_and_plain_ports_are_not_mixed_up() {
 }
 
 #[tokio::test]
-async fn a_server_that_answers_something_else_does_not_speak_tls() {
+async fn what_a_server_answers_instead_is_said() {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
     let url = format!("mqtts://{}", listener.local_addr().expect("bound"));
-    let server = tokio::spawn(async move {
-        let (mut stream, _) = listener.accept().await.expect("the client");
-        stream.read_u8().await.expect("a ClientHello");
-        let answer = b"HTTP/1.1 400 Bad Request\r\n\r\n";
-        let _ = tokio::io::AsyncWriteExt::write_all(&mut stream, answer).await;
-        let _ = stream.read_to_end(&mut Vec::new()).await;
+    // A fatal alert (RFC 8446 §6) of TLS 1.2's record.
+    let alert = |description: u8| vec![0x15, 3, 3, 0, 2, 2, description];
+    let table = [
+        (b"HTTP/1.1 400 Bad Request\r\n\r\n".to_vec(), TlsError::NotTls),
+        (alert(70), TlsError::NoCommonVersion),
+        (alert(40), TlsError::Refused("HandshakeFailure".into())),
+        (alert(112), TlsError::Refused("UnrecognisedName".into())),
+        (alert(120), TlsError::Refused("NoApplicationProtocol".into())),
+        (Vec::new(), TlsError::Closed),
+    ];
+    for (answer, expected) in table {
+        let server = async {
+            let (mut stream, _) = listener.accept().await.expect("the client");
+            let mut hello = [0; 5];
+            stream.read_exact(&mut hello).await.expect("a ClientHello");
+            let mut rest = vec![0; u16::from_be_bytes([hello[3], hello[4]]).into()];
+            stream.read_exact(&mut rest).await.expect("all of it");
+            stream.write_all(&answer).await.expect("written");
+        };
+        let client =
+            Client::builder(&url).tls(ClientTls::new().dangerously_accept_any_certificate());
+        match soon(async { tokio::join!(server, client.connect()) }).await.1 {
+            Err(ConnectError::Tls { reason, .. }) => assert_eq!(reason, expected),
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+/// The server name (SNI) and the protocols (ALPN) that a client asks for.
+async fn asked_for(scheme: &str, tls: ClientTls) -> (Option<String>, Vec<Vec<u8>>) {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let port = listener.local_addr().expect("bound").port();
+    let server = tokio::task::spawn_blocking(move || {
+        let (mut stream, _) = listener.accept().expect("the client");
+        let mut acceptor = rustls::server::Acceptor::default();
+        let accepted = loop {
+            acceptor.read_tls(&mut stream).expect("a ClientHello");
+            if let Some(accepted) = acceptor.accept().expect("a ClientHello") {
+                break accepted;
+            }
+        };
+        let hello = accepted.client_hello();
+        let protocols = hello.alpn().into_iter().flatten().map(<[u8]>::to_vec).collect();
+        (hello.server_name().map(str::to_owned), protocols)
     });
-    let error = soon(Client::connect(&url)).await.expect_err("no TLS");
-    let is_named = matches!(error, ConnectError::Tls { reason: TlsError::NotTls, .. });
-    assert!(is_named, "{error}");
-    soon(server).await.expect("done");
+    let tls = tls.dangerously_accept_any_certificate();
+    let client = Client::builder(&format!("{scheme}://localhost:{port}")).tls(tls);
+    assert!(soon(client.connect()).await.is_err());
+    soon(server).await.expect("asked")
+}
+
+#[tokio::test]
+async fn the_name_and_the_protocol_are_asked_for() {
+    let own = (Some("localhost".to_owned()), vec![b"mqtt".to_vec()]);
+    assert_eq!(asked_for("mqtts", ClientTls::new()).await, own);
+    let set = (Some("broker.local".to_owned()), vec![b"mqtt".to_vec()]);
+    assert_eq!(asked_for("mqtts", ClientTls::new().server_name("broker.local")).await, set);
+    // An IP address is no server name (RFC 6066 §3).
+    let (name, _) = asked_for("mqtts", ClientTls::new().server_name("127.0.0.1")).await;
+    assert_eq!(name, None);
+    if cfg!(feature = "ws") {
+        let (_, protocols) = asked_for("wss", ClientTls::new()).await;
+        assert_eq!(protocols, [b"http/1.1".to_vec()]);
+    }
+}
+
+/// Mosquitto holds packets back until an acknowledgement comes, which is delayed by 40 ms unless it
+/// is asked for.
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn a_round_trip_does_not_wait_for_a_delayed_acknowledgement() {
+    let authority = Authority::new("kitchen");
+    let broker = broker(&authority.server(&["127.0.0.1"]), &[]).await;
+    let link = connect(&broker, trusting(&authority)).await.expect("accepted");
+    let _responder = greeter(link).await;
+    let link = connect(&broker, trusting(&authority)).await.expect("accepted");
+    let requester = Requester::builder(link).build().await.expect("built");
+    let mut times = Vec::new();
+    for _ in 0..21 {
+        let begin = std::time::Instant::now();
+        works(&requester, 10).await;
+        times.push(begin.elapsed());
+    }
+    times.sort_unstable();
+    assert!(times[10] < Duration::from_millis(20), "{times:?}");
 }
 
 #[tokio::test]

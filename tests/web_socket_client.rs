@@ -171,7 +171,8 @@ async fn a_plain_mqtt_port_is_no_web_socket() {
 async fn a_web_socket_is_no_plain_mqtt() {
     let broker = Mosquitto::start_web_sockets(&[]).await;
     let url = format!("mqtt://127.0.0.1:{}", broker.web_socket_port());
-    let error = soon(Client::builder(&url).connect_timeout(Duration::from_millis(500)).connect()).await;
+    let error =
+        soon(Client::builder(&url).connect_timeout(Duration::from_millis(500)).connect()).await;
     let expected = matches!(error, Err(ConnectError::Protocol(_) | ConnectError::Timeout));
     assert!(expected, "{error:?}");
 }

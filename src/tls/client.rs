@@ -211,3 +211,57 @@ impl ServerCertVerifier for AnyCertificate {
         self.0.signature_verification_algorithms.supported_schemes()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+
+    use rcgen::generate_simple_self_signed;
+    use tracing_subscriber::layer::{Context, SubscriberExt};
+    use tracing_subscriber::{Layer, Registry};
+
+    use super::*;
+
+    fn pem(name: &str) -> String {
+        generate_simple_self_signed([name.to_owned()]).expect("a certificate").cert.pem()
+    }
+
+    #[test]
+    fn trusts_what_it_is_told_in_place_of_the_system() {
+        let one = ClientTls::new().ca_pem(pem("one"));
+        assert_eq!(one.roots().expect("readable").len(), 1);
+        let three = one.ca_pem([pem("two"), pem("three")].concat());
+        assert_eq!(three.roots().expect("readable").len(), 3);
+        let others = three.clone().system_roots(true).roots();
+        // There may be none in a container.
+        assert!(others.is_ok_and(|others| others.len() > 3) || ClientTls::new().roots().is_err());
+        assert!(three.system_roots(false).roots().is_ok());
+    }
+
+    #[derive(Default, Clone)]
+    struct Warnings(Arc<Mutex<usize>>);
+
+    impl Layer<Registry> for Warnings {
+        fn on_event(&self, event: &tracing::Event<'_>, _: Context<'_, Registry>) {
+            if *event.metadata().level() == tracing::Level::WARN {
+                *self.0.lock().expect("not poisoned") += 1;
+            }
+        }
+    }
+
+    #[test]
+    fn accepting_anything_is_warned_of_each_time() {
+        let warnings = Warnings::default();
+        let subscriber = Registry::default().with(warnings.clone());
+        tracing::subscriber::with_default(subscriber, || {
+            let careful = ClientTls::new().ca_pem(pem("one"));
+            careful.config(b"mqtt").expect("valid");
+            assert_eq!(*warnings.0.lock().expect("not poisoned"), 0);
+            for _ in 0..2 {
+                let any = careful.clone().dangerously_accept_any_certificate();
+                any.config(b"mqtt").expect("valid");
+            }
+        });
+        assert_eq!(*warnings.0.lock().expect("not poisoned"), 2);
+    }
+}

@@ -28,7 +28,7 @@ impl Mosquitto {
         Self::start_with(config, None).await
     }
 
-    /// Starts a broker with a listener for WebSockets besides, which has these lines.
+    /// Starts a broker with a listener for `WebSocket` besides, which has these lines.
     pub(crate) async fn start_web_sockets(config: &[&str]) -> Self {
         Self::start_with(&[], Some(config)).await
     }
