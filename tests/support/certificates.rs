@@ -47,7 +47,7 @@ impl Authority {
 
     /// For a server with these names or IP addresses.
     pub(crate) fn server(&self, names: &[&str]) -> Files {
-        self.sign(server(names))
+        self.sign(&server(names))
     }
 
     /// The certificate expired long ago.
@@ -55,24 +55,24 @@ impl Authority {
         let mut params = server(names);
         params.not_before = date_time_ymd(2001, 1, 1);
         params.not_after = date_time_ymd(2002, 1, 1);
-        self.sign(params)
+        self.sign(&params)
     }
 
     /// The certificate becomes valid in a distant future.
     pub(crate) fn future_server(&self, names: &[&str]) -> Files {
         let mut params = server(names);
         params.not_before = date_time_ymd(2090, 1, 1);
-        self.sign(params)
+        self.sign(&params)
     }
 
     /// For a client: the name is the common name, and the one alternative name when it can be one.
     pub(crate) fn client(&self, name: &str) -> Files {
         let mut params = params(&[name], name);
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
-        self.sign(params)
+        self.sign(&params)
     }
 
-    fn sign(&self, params: CertificateParams) -> Files {
+    fn sign(&self, params: &CertificateParams) -> Files {
         let key = KeyPair::generate().expect("a key");
         let certificate = params.signed_by(&key, &self.issuer).expect("a certificate");
         let count = COUNT.fetch_add(1, Ordering::Relaxed);

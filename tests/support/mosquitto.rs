@@ -9,8 +9,6 @@ use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use tokio::net::TcpStream;
-
 static COUNT: AtomicU32 = AtomicU32::new(0);
 
 pub(crate) struct Mosquitto {
@@ -101,12 +99,13 @@ impl Mosquitto {
     }
 
     async fn launch(&mut self) -> io::Result<()> {
+        let log = self.directory.join("log");
         let command = ["mosquitto", "/usr/sbin/mosquitto"].into_iter().find_map(|program| {
             Command::new(program)
                 .arg("-c")
                 .arg(self.directory.join("mosquitto.conf"))
                 .stdout(Stdio::null())
-                .stderr(Stdio::null())
+                .stderr(fs::File::create(&log).ok()?)
                 .spawn()
                 .ok()
         });
@@ -114,13 +113,12 @@ impl Mosquitto {
         let Some(process) = &mut self.process else {
             return Err(io::Error::from(io::ErrorKind::NotFound));
         };
-        for port in [self.port, self.web_socket_port].into_iter().filter(|port| *port > 0) {
-            while TcpStream::connect((Ipv4Addr::LOCALHOST, port)).await.is_err() {
-                if process.try_wait()?.is_some() {
-                    return Err(io::Error::from(io::ErrorKind::AddrInUse));
-                }
-                tokio::time::sleep(Duration::from_millis(2)).await;
+        // Somebody else may answer on the port: only the broker knows whether it is its own.
+        while !fs::read_to_string(&log)?.contains(" running") {
+            if process.try_wait()?.is_some() {
+                return Err(io::Error::from(io::ErrorKind::AddrInUse));
             }
+            tokio::time::sleep(Duration::from_millis(2)).await;
         }
         Ok(())
     }

@@ -51,25 +51,20 @@ impl Scheme {
                 ));
             }
         };
-        scheme.supported().map(|()| scheme)
-    }
-
-    fn supported(self) -> Result<(), ConnectError> {
-        let features = [
-            ("tls", self.has_tls(), cfg!(feature = "tls")),
-            ("ws", self.has_web_socket(), cfg!(feature = "ws")),
-        ];
-        for (feature, needed, enabled) in features {
-            if needed && !enabled {
-                return Err(invalid(format!(
-                    "{self} needs the feature `{feature}` of tower-mqtt, which is not enabled"
-                )));
-            }
+        if scheme.has_tls() && !cfg!(feature = "tls") {
+            return Err(scheme.needs("tls"));
         }
-        if self == Self::Unix && !cfg!(unix) {
+        if scheme.has_web_socket() && !cfg!(feature = "ws") {
+            return Err(scheme.needs("ws"));
+        }
+        if scheme == Self::Unix && !cfg!(unix) {
             return Err(invalid("there are no Unix sockets on this system"));
         }
-        Ok(())
+        Ok(scheme)
+    }
+
+    fn needs(self, feature: &str) -> ConnectError {
+        invalid(format!("{self} needs the feature `{feature}` of tower-mqtt, which is not enabled"))
     }
 
     pub(super) fn has_tls(self) -> bool {

@@ -136,12 +136,14 @@ impl Options {
         if self.password.as_ref().is_some_and(|password| password.0.len() > MAX_FIELD) {
             return Err(invalid(format!("the password has more than {MAX_FIELD} bytes")));
         }
-        self.check_scheme()
+        #[cfg(any(feature = "tls", feature = "ws"))]
+        self.check_scheme()?;
+        Ok(())
     }
 
     /// What would be left unused without a word, to somebody's surprise.
+    #[cfg(any(feature = "tls", feature = "ws"))]
     fn check_scheme(&self) -> Result<(), ConnectError> {
-        #[cfg(any(feature = "tls", feature = "ws"))]
         let scheme = self.address.scheme;
         #[cfg(feature = "tls")]
         if self.tls.is_some() && !scheme.has_tls() {

@@ -218,24 +218,23 @@ impl Transport for Client {
     }
 }
 
-/// Whether the server will say the same again until somebody changes something there.
+/// Whether it will be the same again until somebody changes something, there or here.
 fn is_hopeless(error: &ConnectError) -> bool {
-    let reason = match error {
-        ConnectError::Refused { reason, .. } => reason,
+    match error {
+        ConnectError::Refused { reason, .. } => matches!(
+            *reason,
+            ReasonCode::UNSUPPORTED_PROTOCOL_VERSION
+                | ReasonCode::CLIENT_IDENTIFIER_NOT_VALID
+                | ReasonCode::BAD_USER_NAME_OR_PASSWORD
+                | ReasonCode::NOT_AUTHORIZED
+                | ReasonCode::BANNED
+        ),
         #[cfg(feature = "tls")]
-        ConnectError::Tls { reason, .. } => return reason.is_hopeless(),
+        ConnectError::Tls { reason, .. } => reason.is_hopeless(),
         #[cfg(feature = "ws")]
         ConnectError::WebSocket { status, .. } => {
-            return matches!(status, Some(400 | 401 | 403 | 404 | 405 | 426));
+            matches!(status, Some(400 | 401 | 403 | 404 | 405 | 426))
         }
-        _ => return false,
-    };
-    matches!(
-        *reason,
-        ReasonCode::UNSUPPORTED_PROTOCOL_VERSION
-            | ReasonCode::CLIENT_IDENTIFIER_NOT_VALID
-            | ReasonCode::BAD_USER_NAME_OR_PASSWORD
-            | ReasonCode::NOT_AUTHORIZED
-            | ReasonCode::BANNED
-    )
+        _ => false,
+    }
 }

@@ -4,12 +4,14 @@ use std::io;
 use std::sync::Arc;
 
 use ntex::SharedCfg;
-use ntex::io::{Filter, Io, IoBoxed};
+use ntex::io::{Io, IoBoxed};
 use tokio::net::TcpStream;
 
 use crate::error::ConnectError;
-use crate::link::ntex::address::Endpoint;
+use crate::link::ntex::address::{Endpoint, Scheme};
 use crate::link::ntex::options::Options;
+#[cfg(not(all(feature = "tls", feature = "ws")))]
+use crate::link::ntex::options::invalid;
 use crate::link::ntex::quick_ack::QuickAck;
 
 /// Connects, and agrees on everything that comes before the first MQTT packet.
@@ -22,21 +24,22 @@ pub(super) async fn open(
         address: options.address.to_string().into(),
         source: Arc::new(error),
     })?;
-    #[cfg(feature = "tls")]
-    if options.address.scheme.has_tls() {
-        let io = super::tls::secure(io, options).await?;
-        return Ok((upgrade(io, options).await?, quick_ack));
-    }
-    Ok((upgrade(io, options).await?, quick_ack))
-}
-
-async fn upgrade<F: Filter>(io: Io<F>, options: &Options) -> Result<IoBoxed, ConnectError> {
-    #[cfg(feature = "ws")]
-    if options.address.scheme.has_web_socket() {
-        return Ok(super::web_socket::upgrade(io, options).await?.boxed());
-    }
-    let _ = options;
-    Ok(io.boxed())
+    let io = match options.address.scheme {
+        Scheme::Mqtt | Scheme::Unix => io.boxed(),
+        #[cfg(feature = "tls")]
+        Scheme::Mqtts => super::tls::secure(io, options).await?.boxed(),
+        #[cfg(feature = "ws")]
+        Scheme::Ws => super::web_socket::upgrade(io, options).await?.boxed(),
+        #[cfg(all(feature = "tls", feature = "ws"))]
+        Scheme::Wss => {
+            let io = super::tls::secure(io, options).await?;
+            super::web_socket::upgrade(io, options).await?.boxed()
+        }
+        // Refused where the address is read. Never plain in its place.
+        #[cfg(not(all(feature = "tls", feature = "ws")))]
+        scheme => return Err(invalid(format!("{scheme} is not enabled"))),
+    };
+    Ok((io, quick_ack))
 }
 
 async fn dial(endpoint: &Endpoint, buffers: SharedCfg) -> io::Result<(Io, QuickAck)> {
