@@ -58,7 +58,7 @@ async fn calls_work(client: ClientBuilder, broker: &Mosquitto) {
 #[tokio::test]
 async fn calls_go_through_a_broker() {
     let broker = Mosquitto::start_web_sockets(&[]).await;
-    let url = format!("ws://127.0.0.1:{}", broker.web_socket_port());
+    let url = format!("ws://127.0.0.1:{}", broker.second_port());
     calls_work(Client::builder(&url), &broker).await;
 }
 
@@ -70,7 +70,7 @@ async fn calls_go_through_a_broker_over_tls() {
     let certificate = format!("certfile {}", files.certificate.display());
     let key = format!("keyfile {}", files.key.display());
     let broker = Mosquitto::start_web_sockets(&[&certificate, &key]).await;
-    let url = format!("wss://127.0.0.1:{}", broker.web_socket_port());
+    let url = format!("wss://127.0.0.1:{}", broker.second_port());
     let tls = tower_mqtt::tls::ClientTls::new().ca_file(authority.certificate());
     calls_work(Client::builder(&url).tls(tls), &broker).await;
 }
@@ -78,7 +78,7 @@ async fn calls_go_through_a_broker_over_tls() {
 #[tokio::test]
 async fn a_restarted_broker_is_found_again() {
     let mut broker = Mosquitto::start_web_sockets(&[]).await;
-    let url = format!("ws://127.0.0.1:{}", broker.web_socket_port());
+    let url = format!("ws://127.0.0.1:{}", broker.second_port());
     let quick = Reconnect { longest: Duration::from_millis(100), ..Reconnect::default() };
     let link = soon(Client::builder(&url).reconnect(quick).connect()).await.expect("accepted");
     broker.kill();
@@ -170,7 +170,7 @@ async fn a_plain_mqtt_port_is_no_web_socket() {
 #[tokio::test]
 async fn a_web_socket_is_no_plain_mqtt() {
     let broker = Mosquitto::start_web_sockets(&[]).await;
-    let url = format!("mqtt://127.0.0.1:{}", broker.web_socket_port());
+    let url = format!("mqtt://127.0.0.1:{}", broker.second_port());
     let error =
         soon(Client::builder(&url).connect_timeout(Duration::from_millis(500)).connect()).await;
     let expected = matches!(error, Err(ConnectError::Protocol(_) | ConnectError::Timeout));

@@ -1,6 +1,9 @@
 //! What the tests run through.
 #![allow(dead_code, reason = "not every test that shares this file needs all of it")]
 
+#[path = "../support/certificates.rs"]
+mod certificates;
+
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -9,12 +12,17 @@ use tower_mqtt::hub::Access;
 use tower_mqtt::link::{Client, ClientBuilder, Reconnect};
 use tower_mqtt::{Hub, Link};
 
+use self::certificates::Authority;
 use crate::mosquitto::Mosquitto;
 
 /// Which broker, and where the responders are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Kind {
     Mosquitto,
+    /// Its clients of this crate connect over TLS; others as before.
+    MosquittoTls,
+    /// The same with `WebSocket`.
+    MosquittoWebSocket,
     /// With so many workers.
     Hub(usize),
     /// As before; responders are links of the hub's process.
@@ -45,6 +53,20 @@ macro_rules! on_every_broker {
     };
 }
 
+/// The same over each transport.
+#[allow(unused_macros, reason = "not every test that shares this file needs it")]
+macro_rules! over_every_transport {
+    ($($name:ident),+ $(,)?) => {
+        on_every_broker! { $($name),+ }
+        #[cfg(feature = "tls")]
+        on_every_broker! { @ through_mosquitto_over_tls = Kind::MosquittoTls, $($name),+ }
+        #[cfg(feature = "ws")]
+        on_every_broker! {
+            @ through_mosquitto_over_web_socket = Kind::MosquittoWebSocket, $($name),+
+        }
+    };
+}
+
 /// What a broker does not allow.
 const FORBIDDEN: &str = "forbidden";
 
@@ -61,6 +83,8 @@ pub(crate) struct Broker {
     server: Server,
     kind: Kind,
     address: SocketAddr,
+    /// Of the certificate that a broker with TLS has.
+    authority: Option<Authority>,
     /// Files that the broker reads.
     files: Vec<PathBuf>,
 }
@@ -68,29 +92,47 @@ pub(crate) struct Broker {
 impl Broker {
     /// A broker that allows everything.
     pub(crate) async fn start(kind: Kind) -> Self {
-        let server = match kind {
-            Kind::Mosquitto => {
-                let limit = format!("max_packet_size {PACKET_LIMIT}");
-                Server::Mosquitto(Mosquitto::start(&[&limit]).await)
-            }
+        match kind {
             Kind::Hub(_) | Kind::InHub(_) => {
-                Server::Hub(Some(start_hub(kind, "127.0.0.1:0").await))
+                let hub = start_hub(kind, "127.0.0.1:0").await;
+                Self::new(Server::Hub(Some(hub)), kind, Vec::new())
             }
+            _ => {
+                let limit = format!("max_packet_size {PACKET_LIMIT}");
+                Self::mosquitto(kind, &[&limit], Vec::new()).await
+            }
+        }
+    }
+
+    async fn mosquitto(kind: Kind, config: &[&str], files: Vec<PathBuf>) -> Self {
+        let authority = Authority::new("broker");
+        let own = authority.server(&["127.0.0.1"]);
+        let certificate = format!("certfile {}", own.certificate.display());
+        let key = format!("keyfile {}", own.key.display());
+        let second: &[&str] = match kind {
+            Kind::MosquittoTls => &[&certificate, &key],
+            Kind::MosquittoWebSocket => &["protocol websockets"],
+            _ => &[],
         };
-        Self::new(server, kind, Vec::new())
+        let server = match second {
+            [] => Mosquitto::start(config).await,
+            _ => Mosquitto::start_beside(config, second).await,
+        };
+        let mut broker = Self::new(Server::Mosquitto(server), kind, files);
+        broker.authority = Some(authority);
+        broker
     }
 
     /// A broker at which nobody may publish or subscribe to `forbidden/…`, nor `no-answers` to its
     /// response topic.
     pub(crate) async fn with_access_control(kind: Kind) -> Self {
-        if kind != Kind::Mosquitto {
+        if matches!(kind, Kind::Hub(_) | Kind::InHub(_)) {
             return Self::start(kind).await;
         }
         let rules = Mosquitto::file("security.json", RULES);
         let plugin = format!("plugin {}", security_plugin().display());
         let options = format!("plugin_opt_config_file {}", rules.display());
-        let server = Mosquitto::start(&[&plugin, &options]).await;
-        Self::new(Server::Mosquitto(server), kind, vec![rules])
+        Self::mosquitto(kind, &[&plugin, &options], vec![rules]).await
     }
 
     fn new(server: Server, kind: Kind, files: Vec<PathBuf>) -> Self {
@@ -98,7 +140,7 @@ impl Broker {
             Server::Mosquitto(mosquitto) => SocketAddr::from(([127, 0, 0, 1], mosquitto.port())),
             Server::Hub(hub) => hub.as_ref().and_then(Hub::local_addr).expect("bound"),
         };
-        Self { server, kind, address, files }
+        Self { server, kind, address, authority: None, files }
     }
 
     pub(crate) fn kind(&self) -> Kind {
@@ -112,7 +154,26 @@ impl Broker {
     /// A client that comes back quickly.
     pub(crate) fn client(&self) -> ClientBuilder {
         let quick = Reconnect { longest: Duration::from_millis(100), ..Reconnect::default() };
-        Client::builder(&format!("mqtt://{}", self.address)).reconnect(quick)
+        let client = match self.kind {
+            #[cfg(feature = "tls")]
+            Kind::MosquittoTls => {
+                let authority = self.authority.as_ref().expect("of a mosquitto");
+                let tls = tower_mqtt::tls::ClientTls::new().ca_file(authority.certificate());
+                Client::builder(&format!("mqtts://127.0.0.1:{}", self.second_port())).tls(tls)
+            }
+            Kind::MosquittoWebSocket => {
+                Client::builder(&format!("ws://127.0.0.1:{}", self.second_port()))
+            }
+            _ => Client::builder(&format!("mqtt://{}", self.address)),
+        };
+        client.reconnect(quick)
+    }
+
+    fn second_port(&self) -> u16 {
+        match &self.server {
+            Server::Mosquitto(mosquitto) => mosquitto.second_port(),
+            Server::Hub(_) => unreachable!("it has one listener"),
+        }
     }
 
     /// For a requester: always over TCP.

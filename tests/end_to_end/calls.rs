@@ -13,7 +13,7 @@ use tower_mqtt::{Request, Responder, Router};
 use super::broker::{Broker, Kind};
 use super::{call, request, requester, serve, soon};
 
-on_every_broker! {
+over_every_transport! {
     many_calls_are_answered_in_the_reverse_order,
     qos_0_and_1_carry_a_call,
     shared_responders_answer_each_request_once,

@@ -11,7 +11,7 @@ use super::broker::{Broker, Kind};
 use super::raw::{Connect, Properties, Raw, property};
 use super::{call, idle, request, requester, serve, soon};
 
-on_every_broker! {
+over_every_transport! {
     a_call_ends_at_its_deadline,
     the_handler_ends_with_its_caller,
     a_nested_call_inherits_what_is_left,

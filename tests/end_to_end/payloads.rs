@@ -11,6 +11,14 @@ on_every_broker! {
     what_is_larger_than_the_broker_takes_is_refused_at_once,
 }
 
+// Not over WebSocket: Mosquitto 2.0 needs many seconds for what a socket does not take at once.
+#[cfg(feature = "tls")]
+on_every_broker! {
+    @ through_mosquitto_over_tls = Kind::MosquittoTls,
+    a_quarter_of_a_megabyte_goes_there_and_back,
+    what_is_larger_than_the_broker_takes_is_refused_at_once
+}
+
 fn pattern(len: usize) -> Vec<u8> {
     (0..=250).cycle().take(len).collect()
 }

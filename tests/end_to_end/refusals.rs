@@ -8,7 +8,7 @@ use tower_mqtt::{Delivery, RequestError, Requester, Responder, Router, ServeErro
 use super::broker::{Broker, Kind};
 use super::{call, request, requester, soon};
 
-on_every_broker! {
+over_every_transport! {
     nobody_subscribed_is_said_at_once,
     a_request_that_may_not_be_published_is_rejected_at_once,
     a_route_that_may_not_be_subscribed_to_is_said_at_once,

@@ -16,7 +16,7 @@ pub(crate) struct Mosquitto {
     directory: PathBuf,
     port: u16,
     /// 0: none.
-    web_socket_port: u16,
+    second_port: u16,
 }
 
 impl Mosquitto {
@@ -26,22 +26,27 @@ impl Mosquitto {
         Self::start_with(config, None).await
     }
 
-    /// Starts a broker with a listener for `WebSocket` besides, which has these lines.
+    /// Starts a broker with a second listener, for `WebSocket`, which has these lines.
     pub(crate) async fn start_web_sockets(config: &[&str]) -> Self {
-        Self::start_with(&[], Some(config)).await
+        Self::start_beside(&[], &[&["protocol websockets"], config].concat()).await
     }
 
-    async fn start_with(config: &[&str], web_sockets: Option<&[&str]>) -> Self {
+    /// Starts a broker with a second listener, which has the lines `second`.
+    pub(crate) async fn start_beside(config: &[&str], second: &[&str]) -> Self {
+        Self::start_with(config, Some(second)).await
+    }
+
+    async fn start_with(config: &[&str], second: Option<&[&str]>) -> Self {
         let name =
             format!("tower-mqtt-{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
         let directory = std::env::temp_dir().join(name);
         fs::create_dir_all(&directory).expect("a directory for the broker");
-        let mut broker = Self { process: None, directory, port: 0, web_socket_port: 0 };
+        let mut broker = Self { process: None, directory, port: 0, second_port: 0 };
         // Somebody else may take the port before the broker does.
         for _ in 0..10 {
             broker.port = free_port();
-            broker.web_socket_port = web_sockets.map_or(0, |_| free_port());
-            broker.configure(config, web_sockets.unwrap_or_default());
+            broker.second_port = second.map_or(0, |_| free_port());
+            broker.configure(config, second.unwrap_or_default());
             if broker.launch().await.is_ok() {
                 return broker;
             }
@@ -53,8 +58,8 @@ impl Mosquitto {
         self.port
     }
 
-    pub(crate) fn web_socket_port(&self) -> u16 {
-        self.web_socket_port
+    pub(crate) fn second_port(&self) -> u16 {
+        self.second_port
     }
 
     pub(crate) fn url(&self) -> String {
@@ -84,16 +89,15 @@ impl Mosquitto {
         self.launch().await.expect("the port is still free");
     }
 
-    fn configure(&self, config: &[&str], web_sockets: &[&str]) {
+    fn configure(&self, config: &[&str], second: &[&str]) {
         let mut lines = vec![format!("listener {} 127.0.0.1", self.port)];
         lines.extend(config.iter().map(|line| (*line).to_owned()));
         if !config.iter().any(|line| line.starts_with("allow_anonymous")) {
             lines.push("allow_anonymous true".to_owned());
         }
-        if self.web_socket_port > 0 {
-            lines.push(format!("listener {} 127.0.0.1", self.web_socket_port));
-            lines.push("protocol websockets".to_owned());
-            lines.extend(web_sockets.iter().map(|line| (*line).to_owned()));
+        if self.second_port > 0 {
+            lines.push(format!("listener {} 127.0.0.1", self.second_port));
+            lines.extend(second.iter().map(|line| (*line).to_owned()));
         }
         fs::write(self.directory.join("mosquitto.conf"), lines.join("\n")).expect("configuration");
     }
