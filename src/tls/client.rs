@@ -29,7 +29,7 @@ use super::pem::Pem;
 /// Everything is read again for each connection, the roots of the system too: what is replaced
 /// in the file system is used from the next reconnect on, without a restart. So a file that is
 /// missing is told by [`connect`](crate::link::ClientBuilder::connect), not here. Revocation lists
-/// are not looked at.
+/// are not looked at. What is spoken is announced (ALPN): `mqtt`, or `http/1.1` for `wss://`.
 #[derive(Debug, Clone)]
 #[must_use = "a client has to be given it"]
 pub struct ClientTls {
