@@ -3,6 +3,7 @@
 All requests are sent at once; each line holds the request's payload, the status and the answer.
 """
 
+import argparse
 import sys
 import threading
 
@@ -10,7 +11,16 @@ import paho.mqtt.client as mqtt
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 
-port, topic, payloads = int(sys.argv[1]), sys.argv[2], sys.argv[3:]
+parser = argparse.ArgumentParser(description=__doc__)
+parser.add_argument("port", type=int)
+parser.add_argument("topic")
+parser.add_argument("payloads", nargs="+")
+parser.add_argument("--ca", metavar="FILE", help="over TLS, with this authority")
+parser.add_argument("--cert", metavar="FILE", help="with this certificate of the client's")
+parser.add_argument("--key", metavar="FILE", help="and its key")
+parser.add_argument("--websocket", action="store_true", help="over WebSocket")
+options = parser.parse_args()
+port, topic, payloads = options.port, options.topic, options.payloads
 answers = {}
 done = threading.Event()
 
@@ -41,7 +51,13 @@ def on_message(client, userdata, message):
         done.set()
 
 
-client = mqtt.Client(mqtt.CallbackAPIVersion.VERSION2, protocol=mqtt.MQTTv5)
+client = mqtt.Client(
+    mqtt.CallbackAPIVersion.VERSION2,
+    protocol=mqtt.MQTTv5,
+    transport="websockets" if options.websocket else "tcp",
+)
+if options.ca:
+    client.tls_set(options.ca, options.cert, options.key)
 client.on_connect, client.on_subscribe, client.on_message = on_connect, on_subscribe, on_message
 connect = Properties(PacketTypes.CONNECT)
 connect.RequestResponseInformation = 1

@@ -29,11 +29,23 @@ pub(crate) fn python(program: &str, broker: u16) -> Command {
     command
 }
 
+/// A program under `tests/foreign` for Node, with what `npm ci` has installed under `target/node`.
+pub(crate) fn node(program: &str) -> Command {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut command = Command::new("node");
+    command.arg(root.join("tests/foreign").join(program));
+    command.env("NODE_PATH", root.join("target/node/node_modules"));
+    command
+}
+
 fn advice(command: &Command) -> String {
     let program = command.as_std().get_program().to_string_lossy().into_owned();
     match program.as_str() {
         "python3" => "this test needs Python 3 and paho-mqtt: install python3, then \
                       `python3 -m pip install -r tests/foreign/requirements.txt`"
+            .to_owned(),
+        "node" => "this test needs Node and MQTT.js: install nodejs and npm, copy \
+                   tests/foreign/package*.json to target/node, and run `npm ci` there"
             .to_owned(),
         other => format!("this test needs {other}: install the package mosquitto-clients"),
     }
@@ -64,7 +76,8 @@ pub(crate) async fn output(command: Command) -> String {
     let Output { status, stdout, stderr } =
         soon(spawn(command).wait_with_output()).await.expect("it runs");
     let stderr = String::from_utf8_lossy(&stderr);
-    assert!(!stderr.contains("No module named"), "{advice}\n{stderr}");
+    let missing = ["No module named", "Cannot find module"];
+    assert!(!missing.iter().any(|text| stderr.contains(text)), "{advice}\n{stderr}");
     assert!(status.success(), "{status}\n{stderr}");
     String::from_utf8(stdout).expect("UTF-8")
 }
