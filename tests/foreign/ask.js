@@ -25,6 +25,8 @@ function fail(reason) {
 const client = mqtt.connect(url, {
   protocolVersion: 5,
   reconnectPeriod: 0,
+  // There are no workers of a page.
+  timerVariant: "native",
   properties: { requestResponseInformation: true },
 });
 setTimeout(() => fail("no answer"), 20000).unref();

@@ -153,7 +153,6 @@ async fn a_request_that_is_none_for_mqtt_is_answered_in_words() {
         ("/mqtt", "/mqtt/", "404", "this path"),
         ("GET", "POST", "400", "GET is expected"),
         ("Upgrade: websocket\r\n", "", "426", "upgrade: websocket"),
-        ("Connection: Upgrade\r\n", "", "426", "an upgrade to WebSocket"),
         ("Version: 13", "Version: 12", "426", "sec-websocket-version: 13"),
         ("Sec-WebSocket-Version: 13\r\n", "", "426", "version 13"),
         ("Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n", "", "400", "Sec-WebSocket-Key"),
@@ -288,4 +287,25 @@ async fn an_upgrade_that_does_not_come_is_not_waited_for() {
         slow.send(&UPGRADE.as_bytes()[..part]).await;
         assert_eq!(slow.read().await, None::<Packet>);
     }
+}
+
+/// Who does not read gets no Pong any more, and so the hub keeps none for it (RFC 6455 §5.5.3).
+#[tokio::test]
+async fn pings_are_not_answered_without_end() {
+    let hub = hub(ws()).await;
+    let mut socket = Socket::connect(&hub, &Connect::new("a")).await;
+    let pings = frame(FINAL | PING, &[7; 125]).repeat(1000);
+    for _ in 0..200 {
+        socket.send(&pings).await;
+    }
+    socket.send(&frame(FINAL | BINARY, &PINGREQ)).await;
+    let mut pongs = 0;
+    while let Some((first, _)) = socket.frame().await {
+        if first == FINAL | BINARY {
+            break;
+        }
+        pongs += 1;
+    }
+    // What the buffers of both sides hold: some MiB at most, of more than 25.
+    assert!(pongs < 150_000, "{pongs} pongs");
 }

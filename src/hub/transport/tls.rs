@@ -20,9 +20,12 @@ pub(super) async fn accept<F: Filter>(
 ) -> io::Result<Io<Layer<TlsServerFilter, F>>> {
     let config = tls.config(entrance.is_websocket());
     let millis = u32::try_from(entrance.handshake.as_millis()).unwrap_or(u32::MAX);
-    TlsServerFilter::create(io, config, Millis(millis.max(1)))
-        .await
-        .map_err(|error| io::Error::new(error.kind(), format!("the TLS handshake failed: {error}")))
+    let connection = io.get_ref();
+    TlsServerFilter::create(io, config, Millis(millis.max(1))).await.map_err(|error| {
+        // Mostly it says only that the connection is over. Why is left there.
+        let error = connection.send_buf().err().unwrap_or(error);
+        io::Error::new(error.kind(), format!("the TLS handshake failed: {error}"))
+    })
 }
 
 /// The certificate of a connection's client, which the handshake has verified.

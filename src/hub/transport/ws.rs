@@ -79,6 +79,10 @@ impl Decoder for RequestDecoder {
 
     fn decode(&self, source: &mut BytesMut) -> Result<Option<Request>, DecodeError> {
         let begin = &source[..source.len().min(LONGEST_REQUEST)];
+        // MQTT and TLS begin otherwise, and may have sent all that they will.
+        if begin.first().is_some_and(|first| !first.is_ascii_uppercase()) {
+            return Err(DecodeError::Method);
+        }
         if begin.windows(4).any(|bytes| bytes == b"\r\n\r\n") {
             return Ok(self.0.decode(source)?.map(|(request, _)| request));
         }
