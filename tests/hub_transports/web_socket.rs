@@ -120,11 +120,11 @@ impl Socket {
         }
     }
 
-    /// Reads to the end of the connection.
-    async fn is_closed(mut self) {
-        while let Some((first, _)) = self.frame().await {
-            assert_eq!(first, FINAL | CLOSE);
-        }
+    /// Whether the connection ends, with this reason (RFC 6455 §7.4.1).
+    async fn is_closed(mut self, reason: u16) {
+        let close = (FINAL | CLOSE, reason.to_be_bytes().to_vec());
+        assert_eq!(self.frame().await, Some(close));
+        assert_eq!(self.frame().await, None);
     }
 }
 
@@ -238,7 +238,7 @@ async fn a_frame_may_be_as_long_as_the_longest_packet_and_no_longer() {
     assert_eq!(socket.packet().await[0] >> 4, PUBACK);
     // Before its payload has come.
     socket.send(&frame(FINAL | BINARY, &vec![0; limit + 6])[..14]).await;
-    socket.is_closed().await;
+    socket.is_closed(1009).await;
 }
 
 #[tokio::test]
@@ -246,17 +246,17 @@ async fn what_is_no_binary_frame_of_a_client_ends_the_connection() {
     let hub = hub(ws()).await;
     let unmasked = [FINAL | BINARY, 2, 0xC0, 0];
     // [MQTT-6.0.0-1]
-    for bytes in [
-        &frame(FINAL | TEXT, &PINGREQ)[..],
-        &frame(TEXT, &PINGREQ),
-        &frame(FINAL | CONTINUATION, &PINGREQ),
-        &frame(FINAL | 3, &PINGREQ),
-        &unmasked,
-        &frame(FINAL | CLOSE, &1000_u16.to_be_bytes()),
+    for (bytes, reason) in [
+        (&frame(FINAL | TEXT, &PINGREQ)[..], 1003),
+        (&frame(TEXT, &PINGREQ), 1003),
+        (&frame(FINAL | CONTINUATION, &PINGREQ), 1002),
+        (&frame(FINAL | 3, &PINGREQ), 1002),
+        (&unmasked, 1002),
+        (&frame(FINAL | CLOSE, &1000_u16.to_be_bytes()), 1000),
     ] {
         let mut socket = Socket::connect(&hub, &Connect::new("a")).await;
         socket.send(bytes).await;
-        socket.is_closed().await;
+        socket.is_closed(reason).await;
     }
     Socket::connect(&hub, &Connect::new("a")).await;
 }
@@ -271,7 +271,7 @@ async fn who_says_good_bye_and_closes_at_once_has_said_good_bye() {
     let mut polite = Socket::connect(&hub, &polite).await;
     let good_bye = frame(FINAL | BINARY, &[0xE0, 0]);
     polite.send(&[&good_bye[..], &close].concat()).await;
-    polite.is_closed().await;
+    polite.is_closed(1000).await;
     let rude = Connect::new("rude").will("gone/rude", "", 1, false);
     let mut rude = Socket::connect(&hub, &rude).await;
     rude.send(&close).await;

@@ -1,5 +1,7 @@
 //! What lies between a socket and MQTT: TLS, WebSocket, or nothing.
 
+#[cfg(feature = "ws")]
+mod frames;
 #[cfg(feature = "tls")]
 mod tls;
 #[cfg(feature = "ws")]

@@ -8,9 +8,10 @@ use ntex::http::{HeaderMap, Request, RequestHead, h1, header};
 use ntex::io::{Filter, Io, Layer};
 use ntex::service::cfg::Cfg;
 use ntex::util::{BytesMut, Either};
+use ntex::ws;
 use ntex::ws::error::HandshakeError;
-use ntex::ws::{self, WsTransport};
 
+use super::frames::Frames;
 use crate::hub::listener::Entrance;
 
 /// Bytes of a request: some browsers send cookies of several KiB.
@@ -30,13 +31,13 @@ pub(super) async fn accept<F: Filter>(
     io: Io<F>,
     path: &str,
     entrance: &Entrance,
-) -> io::Result<Io<Layer<WsTransport, F>>> {
+) -> io::Result<Io<Layer<Frames, F>>> {
     match tokio::time::timeout(entrance.handshake, shake(&io, path)).await {
         Ok(shaken) => shaken?,
         Err(_) => return Err(failed(io::ErrorKind::TimedOut, "it took too long")),
     }
     let frame = entrance.longest_packet as usize + FIXED_HEADER;
-    Ok(WsTransport::create(io, ws::Codec::new().max_size(frame.max(FRAME))))
+    Ok(io.add_filter(Frames::new(frame.max(FRAME))))
 }
 
 async fn shake<F>(io: &Io<F>, path: &str) -> io::Result<()> {
