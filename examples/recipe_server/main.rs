@@ -4,6 +4,9 @@
 //! cargo run --example recipe_server
 //! cargo run --example recipe_server -- --listen 0.0.0.0:2883
 //! cargo run --example recipe_server -- --broker mqtt://user:password@broker:1883
+//! cargo run --example recipe_server --features tls,ws -- \
+//!     --listen 127.0.0.1:1883 --listen unix:/run/recipes.sock \
+//!     --listen mqtts://0.0.0.0:8883 --listen wss://0.0.0.0:8443 --cert server.pem --key server.key
 //! ```
 //!
 //! | topic | payload | answer |
@@ -15,6 +18,7 @@
 
 mod book;
 mod kitchen;
+mod listen;
 mod place;
 mod recipe;
 mod stop;
@@ -28,6 +32,7 @@ use tower_mqtt::{Link, Requester, Responder};
 use tracing_subscriber::EnvFilter;
 
 use self::book::Book;
+use self::listen::ListenArgs;
 use self::place::Place;
 use self::recipe::Recipe;
 
@@ -37,14 +42,8 @@ const GRACE: Duration = Duration::from_secs(5);
 /// Serves recipes to cooking machines over MQTT.
 #[derive(Debug, Parser)]
 struct Args {
-    /// Where the embedded hub listens
-    #[arg(
-        long,
-        value_name = "HOST:PORT",
-        default_value = "127.0.0.1:1883",
-        conflicts_with = "broker"
-    )]
-    listen: String,
+    #[command(flatten)]
+    listen: ListenArgs,
     /// Serve through this broker, without a hub
     #[arg(long, value_name = "mqtt://HOST:PORT")]
     broker: Option<String>,
@@ -69,7 +68,7 @@ async fn run(args: Args) -> Result<(), Box<dyn Error>> {
     let book = Book::read()?;
     let place = match &args.broker {
         Some(broker) => Place::connect(broker).await?,
-        None => Place::listen(&args.listen).await?,
+        None => Place::listen(args.listen.listeners()?).await?,
     };
 
     // With a share name, a second server on the same broker takes a part of the requests.
@@ -80,6 +79,7 @@ async fn run(args: Args) -> Result<(), Box<dyn Error>> {
 
     cook(place.link().clone()).await?;
 
+    place.listening().for_each(|listening| println!("The hub listens on {listening}."));
     println!("{} recipes are served. Ask for one:\n", book.len());
     println!("  {}\n", place.command("soup", "miso soup"));
     println!("Ctrl-C stops.");

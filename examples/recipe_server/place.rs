@@ -1,44 +1,46 @@
 //! Where the recipes are served: on a hub of our own, or through a broker.
 
 use std::error::Error;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::Duration;
 
+use tower_mqtt::hub::{Listener, Listening};
 use tower_mqtt::{Client, Hub, Link};
 use url::Url;
+
+use crate::listen::mosquitto_options;
 
 /// A hub or a broker, and our link to it.
 pub(crate) struct Place {
     hub: Option<Hub>,
     link: Link,
-    /// What a client on this machine calls it.
-    host: String,
-    port: u16,
-    needs_password: bool,
+    /// How mosquitto_rr reaches it from this machine.
+    options: Option<String>,
 }
 
 impl Place {
     /// Starts a hub.
-    pub(crate) async fn listen(address: &str) -> Result<Self, Box<dyn Error>> {
-        let hub = Hub::builder().bind(address).start().await?;
-        let bound = hub.local_addr().ok_or("the hub is not bound")?;
-        let host = match bound.ip() {
-            IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
-            IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
-            ip => ip,
-        };
+    pub(crate) async fn listen(listeners: Vec<Listener>) -> Result<Self, Box<dyn Error>> {
+        let hub = listeners.into_iter().fold(Hub::builder(), |hub, listener| hub.listen(listener));
+        let hub = hub.start().await?;
         let link = hub.link("recipe-server");
-        let (host, port) = (host.to_string(), bound.port());
-        Ok(Self { hub: Some(hub), link, host, port, needs_password: false })
+        let options = hub.listeners().iter().find_map(mosquitto_options);
+        Ok(Self { hub: Some(hub), link, options })
     }
 
     /// Connects to a broker.
     pub(crate) async fn connect(broker: &str) -> Result<Self, Box<dyn Error>> {
         let link = Client::connect(broker).await?;
         let url = Url::parse(broker)?;
-        let host = url.host_str().unwrap_or_default().trim_matches(['[', ']']).to_owned();
+        let host = url.host_str().unwrap_or_default().trim_matches(['[', ']']);
         let port = url.port().unwrap_or(1883);
-        Ok(Self { hub: None, link, host, port, needs_password: !url.username().is_empty() })
+        let user = if url.username().is_empty() { "" } else { " -u USER -P PASSWORD" };
+        let options = Some(format!("-h {host} -p {port}{user}"));
+        Ok(Self { hub: None, link, options })
+    }
+
+    /// Where the hub listens.
+    pub(crate) fn listening(&self) -> impl Iterator<Item = &Listening> {
+        self.hub.iter().flat_map(Hub::listeners)
     }
 
     pub(crate) fn link(&self) -> &Link {
@@ -47,12 +49,17 @@ impl Place {
 
     /// A command line that asks for a recipe.
     pub(crate) fn command(&self, category: &str, dish: &str) -> String {
-        let Self { host, port, .. } = self;
-        let user = if self.needs_password { " -u USER -P PASSWORD" } else { "" };
-        format!(
-            "mosquitto_rr -h {host} -p {port}{user} -t recipes/{category}/get \
-             -e machines/mine/recipes -m '{{\"name\":\"{dish}\"}}'"
-        )
+        match (&self.options, self.listening().next()) {
+            (Some(options), _) => format!(
+                "mosquitto_rr {options} -t recipes/{category}/get \
+                 -e machines/mine/recipes -m '{{\"name\":\"{dish}\"}}'"
+            ),
+            (None, Some(listening)) => format!(
+                "cargo run --example cooking_machine --features tls,ws -- \
+                 --broker {listening} '{category}/{dish}'"
+            ),
+            (None, None) => String::from("(the hub listens nowhere)"),
+        }
     }
 
     /// Resolves when the link will not come up again.

@@ -90,7 +90,7 @@ pub(super) struct Shared {
 impl Shared {
     pub(super) fn new(
         limits: HubLimits,
-        authenticate: Option<Authenticate>,
+        authenticate: Option<&Authenticate>,
         authorize: Option<Authorize>,
         dialects: Vec<Arc<dyn Dialect>>,
         listeners: Vec<Listener>,
@@ -99,7 +99,7 @@ impl Shared {
         let stop = CancellationToken::new();
         let count = Arc::new(Count::new(limits.connections));
         let open =
-            |listener| Arc::new(Entrance::new(listener, authenticate.clone(), &limits, &count));
+            |listener| Arc::new(Entrance::new(listener, authenticate, &limits, &count));
         let entrances: Vec<_> = listeners.into_iter().map(open).collect();
         let identifies =
             authenticate.is_some() || entrances.iter().any(|entrance| entrance.identifies());

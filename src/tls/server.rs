@@ -232,14 +232,14 @@ impl ServerTlsBuilder {
         let builder = ServerConfig::builder_with_provider(provider)
             .with_protocol_versions(&[&TLS13, &TLS12])
             .map_err(wrong)?;
-        let verifies = verifier.is_some();
+        let asks_clients = verifier.is_some();
         let builder = match verifier {
             Some(verifier) => builder.with_client_cert_verifier(verifier),
             None => builder.with_no_client_auth(),
         };
         let certified = builder.with_single_cert(material.chain.clone(), material.key.clone_key());
         let mut config = certified.map_err(wrong)?;
-        if verifies {
+        if asks_clients {
             config.session_storage = Arc::new(NoServerSessionStorage {});
             config.send_tls13_tickets = 0;
         }

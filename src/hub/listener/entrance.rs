@@ -65,7 +65,7 @@ pub(in crate::hub) struct Place(Arc<Entrance>);
 impl Entrance {
     pub(in crate::hub) fn new(
         listener: Listener,
-        authenticate: Option<Authenticate>,
+        authenticate: Option<&Authenticate>,
         limits: &HubLimits,
         hub: &Arc<Count>,
     ) -> Self {
@@ -76,7 +76,7 @@ impl Entrance {
             tls: listener.tls,
             #[cfg(feature = "ws")]
             path: listener.path,
-            authenticate: listener.authenticate.or(authenticate),
+            authenticate: listener.authenticate.or_else(|| authenticate.cloned()),
             handshake: own.handshake.unwrap_or(limits.handshake),
             longest_packet: own.packet.unwrap_or(limits.packet).max(1),
             count: Count::new(own.connections.unwrap_or(usize::MAX)),

@@ -1,0 +1,134 @@
+//! Where the hub listens, as it is said on the command line.
+
+use std::error::Error;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::path::PathBuf;
+
+use clap::Args;
+use tower_mqtt::hub::{Listener, Listening, Transport};
+#[cfg(feature = "tls")]
+use tower_mqtt::tls::ServerTls;
+
+#[derive(Debug, Args)]
+pub(crate) struct ListenArgs {
+    /// Where the embedded hub listens: mqtt://HOST:PORT or HOST:PORT, mqtts://HOST:PORT,
+    /// ws://HOST:PORT, wss://HOST:PORT or unix:PATH; may be repeated
+    #[arg(
+        long,
+        value_name = "mqtt://HOST:PORT",
+        default_value = "127.0.0.1:1883",
+        conflicts_with = "broker"
+    )]
+    listen: Vec<String>,
+    /// For mqtts:// and wss://, the server's certificate and those between it and its authority, in PEM
+    #[arg(long, value_name = "FILE", requires = "key")]
+    cert: Option<PathBuf>,
+    /// The key of that certificate, in PEM
+    #[arg(long, value_name = "FILE", requires = "cert")]
+    key: Option<PathBuf>,
+}
+
+impl ListenArgs {
+    pub(crate) fn listeners(&self) -> Result<Vec<Listener>, Box<dyn Error>> {
+        let secured = Secured::load(self)?;
+        self.listen.iter().map(|place| listener(place, &secured)).collect()
+    }
+}
+
+/// The certificate of the command line; read once, for all listeners.
+struct Secured {
+    #[cfg(feature = "tls")]
+    tls: Option<ServerTls>,
+}
+
+impl Secured {
+    #[cfg(feature = "tls")]
+    fn load(args: &ListenArgs) -> Result<Self, Box<dyn Error>> {
+        let files = args.cert.as_ref().zip(args.key.as_ref());
+        let tls = files.map(|(cert, key)| ServerTls::builder(cert, key).load());
+        Ok(Self { tls: tls.transpose()? })
+    }
+
+    #[cfg(not(feature = "tls"))]
+    fn load(_: &ListenArgs) -> Result<Self, Box<dyn Error>> {
+        Ok(Self {})
+    }
+
+    #[cfg(feature = "tls")]
+    fn tls(&self) -> Result<ServerTls, Box<dyn Error>> {
+        Ok(self.tls.clone().ok_or("mqtts:// and wss:// need --cert FILE and --key FILE")?)
+    }
+}
+
+fn listener(place: &str, secured: &Secured) -> Result<Listener, Box<dyn Error>> {
+    let _ = secured;
+    #[cfg(unix)]
+    if let Some(path) = place.strip_prefix("unix:") {
+        return Ok(Listener::unix(path));
+    }
+    match place.split_once("://") {
+        None => Ok(Listener::tcp(place)),
+        Some(("mqtt", address)) => Ok(Listener::tcp(address)),
+        #[cfg(feature = "tls")]
+        Some(("mqtts", address)) => Ok(Listener::tls(address, secured.tls()?)),
+        #[cfg(feature = "ws")]
+        Some(("ws", address)) => Ok(Listener::ws(address)),
+        #[cfg(all(feature = "tls", feature = "ws"))]
+        Some(("wss", address)) => Ok(Listener::wss(address, secured.tls()?)),
+        Some(("mqtts" | "ws" | "wss", _)) => {
+            Err(format!("{place}: run it with `--features tls,ws`").into())
+        }
+        Some(_) => Err(format!("{place}: mqtt, mqtts, ws, wss and unix are known").into()),
+    }
+}
+
+/// How mosquitto's programs reach it; `None`: not at all.
+pub(crate) fn mosquitto_options(listening: &Listening) -> Option<String> {
+    if let Some(path) = listening.unix_path() {
+        return Some(format!("--unix '{}'", path.display()));
+    }
+    let address = listening.local_addr()?;
+    let host = match address.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
+        IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
+        ip => ip,
+    };
+    let plain = format!("-h {host} -p {}", address.port());
+    match listening.transport() {
+        Transport::Tcp => Some(plain),
+        Transport::Tls => Some(format!("{plain} --cafile CA.PEM")),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn error(place: &str) -> String {
+        let listen = vec![place.to_owned()];
+        let args = ListenArgs { listen, cert: None, key: None };
+        args.listeners().expect_err("not a place").to_string()
+    }
+
+    #[test]
+    fn what_is_no_place_is_an_error_that_says_what_is() {
+        assert!(error("amqp://127.0.0.1:1883").contains("mqtts"));
+        #[cfg(feature = "tls")]
+        assert!(error("mqtts://127.0.0.1:8883").contains("--cert"));
+    }
+
+    #[tokio::test]
+    async fn a_hub_listens_at_each_place() {
+        let places = ["127.0.0.1:0", "mqtt://127.0.0.1:0"];
+        let listen = places.map(str::to_owned).into();
+        let args = ListenArgs { listen, cert: None, key: None };
+        let listeners = args.listeners().expect("places").into_iter();
+        let hub = listeners.fold(tower_mqtt::Hub::builder(), |hub, place| hub.listen(place));
+        let hub = hub.start().await.expect("started");
+        for (listening, address) in hub.listeners().iter().zip(hub.local_addrs()) {
+            let options = format!("-h 127.0.0.1 -p {}", address.port());
+            assert_eq!(mosquitto_options(listening), Some(options));
+        }
+    }
+}
