@@ -132,8 +132,8 @@
 //! |---|---|---|
 //! | `ntex` | yes | the network: the client for brokers and the hub |
 //! | `json` | yes | JSON payloads: `Request::json`, `Response::json`, the `Json` extractor; the dialects that are JSON |
-//! | `tls` | no | [`tls`]: `mqtts://` for the [`Client`], with rustls |
-//! | `ws` | no | `ws://` for the [`Client`], and with `tls` `wss://` |
+//! | `tls` | no | [`tls`]: `mqtts://` for the [`Client`] and the [`Hub`], with rustls |
+//! | `ws` | no | `ws://` for the [`Client`] and the [`Hub`], and with `tls` `wss://` |
 //! | `auth` | no | bearer tokens, HMAC signatures and device proofs for [`layer::authorize`] |
 //! | `metrics` | no | `layer::metrics`: counters and histograms through the `metrics` facade |
 //!

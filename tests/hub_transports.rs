@@ -40,7 +40,8 @@ use self::programs::soon;
 struct Kitchen {
     hub: Hub,
     authority: Authority,
-    _responder: Responder,
+    #[expect(dead_code, reason = "it is only held")]
+    responder: Responder,
 }
 
 impl Kitchen {
@@ -55,8 +56,8 @@ impl Kitchen {
             .listen(Listener::wss(address, tls))
             .listen(Listener::unix(socket(&authority)));
         let hub = hub.start().await.expect("started");
-        let _responder = echo(&hub).await;
-        Self { hub, authority, _responder }
+        let responder = echo(&hub).await;
+        Self { hub, authority, responder }
     }
 
     fn over(&self, transport: Transport) -> &Listening {

@@ -75,10 +75,10 @@ fn listener(place: &str, secured: &Secured) -> Result<Listener, Box<dyn Error>> 
         Some(("ws", address)) => Ok(Listener::ws(address)),
         #[cfg(all(feature = "tls", feature = "ws"))]
         Some(("wss", address)) => Ok(Listener::wss(address, secured.tls()?)),
-        Some(("mqtts" | "ws" | "wss", _)) => {
-            Err(format!("{place}: run it with `--features tls,ws`").into())
+        Some(_) => {
+            let known = "mqtt and unix are known, and with `--features tls,ws` mqtts, ws and wss";
+            Err(format!("{place}: {known}").into())
         }
-        Some(_) => Err(format!("{place}: mqtt, mqtts, ws, wss and unix are known").into()),
     }
 }
 
@@ -103,6 +103,9 @@ pub(crate) fn mosquitto_options(listening: &Listening) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
+    use tower_mqtt::Hub;
+    use tower_mqtt::hub::HubBuilder;
+
     use super::*;
 
     fn error(place: &str) -> String {
@@ -124,7 +127,7 @@ mod tests {
         let listen = places.map(str::to_owned).into();
         let args = ListenArgs { listen, cert: None, key: None };
         let listeners = args.listeners().expect("places").into_iter();
-        let hub = listeners.fold(tower_mqtt::Hub::builder(), |hub, place| hub.listen(place));
+        let hub = listeners.fold(Hub::builder(), HubBuilder::listen);
         let hub = hub.start().await.expect("started");
         for (listening, address) in hub.listeners().iter().zip(hub.local_addrs()) {
             let options = format!("-h 127.0.0.1 -p {}", address.port());

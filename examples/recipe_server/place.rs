@@ -3,7 +3,7 @@
 use std::error::Error;
 use std::time::Duration;
 
-use tower_mqtt::hub::{Listener, Listening};
+use tower_mqtt::hub::{HubBuilder, Listener, Listening};
 use tower_mqtt::{Client, Hub, Link};
 use url::Url;
 
@@ -13,14 +13,14 @@ use crate::listen::mosquitto_options;
 pub(crate) struct Place {
     hub: Option<Hub>,
     link: Link,
-    /// How mosquitto_rr reaches it from this machine.
+    /// How `mosquitto_rr` reaches it from this machine.
     options: Option<String>,
 }
 
 impl Place {
     /// Starts a hub.
     pub(crate) async fn listen(listeners: Vec<Listener>) -> Result<Self, Box<dyn Error>> {
-        let hub = listeners.into_iter().fold(Hub::builder(), |hub, listener| hub.listen(listener));
+        let hub = listeners.into_iter().fold(Hub::builder(), HubBuilder::listen);
         let hub = hub.start().await?;
         let link = hub.link("recipe-server");
         let options = hub.listeners().iter().find_map(mosquitto_options);

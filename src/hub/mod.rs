@@ -26,6 +26,28 @@
 //! # }
 //! ```
 //!
+//! # Listeners
+//!
+//! A hub listens at any number of places, each with what MQTT goes over, and if wanted with
+//! [a hook](Listener::authenticate) and [limits](Listener::limits) of its own. Clients of all of them
+//! talk to each other; client identifiers are those of the whole hub.
+//!
+//! | listener | clients use | feature |
+//! |---|---|---|
+//! | [`Listener::tcp`], [`HubBuilder::bind`] | `mqtt://` | |
+//! | `Listener::tls` | `mqtts://` | `tls` |
+//! | `Listener::ws` | `ws://`, path `/mqtt` unless [another](Listener) is said | `ws` |
+//! | `Listener::wss` | `wss://`, the same | `tls` and `ws` |
+//! | `Listener::unix` | `unix:/path` | |
+//!
+//! Who a client is, in the hook's eyes and in those of the [handlers](crate::layer::authorize::hub_identity):
+//!
+//! | the listener, or else the hub, has a hook | the client has a verified certificate | identity |
+//! |---|---|---|
+//! | yes | either | what the hook says; it sees the certificate |
+//! | no | yes | its common name; without exactly one it is refused, CONNACK 0x87 |
+//! | no | no | the client identifier, [not verified](Identity::is_verified): handlers are told nothing |
+//!
 //! # Who gets what
 //!
 //! - A message at QoS 1 that nobody is subscribed to is acknowledged with 0x10, and a requester
@@ -37,7 +59,7 @@
 //! - The response topic that CONNACK gives a client (`clients/{client id}/responses`, and everything
 //!   below) belongs to it: no other client may subscribe to it, and wildcard subscriptions of others
 //!   do not see what goes there.
-//! - A hub that [authenticates](HubBuilder::authenticate) writes into every message from whom it is,
+//! - A hub writes into every message of a client that it has authenticated from whom it is,
 //!   as the user properties `hub-client-id` and `hub-identity`. What a sender writes there itself is
 //!   removed, with and without authentication; so a responder can
 //!   [believe it](crate::layer::authorize::hub_identity).
@@ -80,13 +102,14 @@
 //!
 //! | what | default ([`HubLimits`]) | when full |
 //! |---|---|---|
-//! | connections | 20,000 | CONNACK 0x97 (3.1.1: server unavailable) |
+//! | connections; a listener may have [fewer](ListenerLimits) | 20,000 | CONNACK 0x97 (3.1.1: server unavailable) |
 //! | connections in the handshake, TLS and WebSocket included | 256 beyond the limit of connections | closed |
 //! | time for each step of the handshake | 10 s | closed; CONNACK 0x89 when it is the authentication hook's |
 //! | time without any progress while something waits to be written | 60 s | closed |
 //! | packet from a client | 1 MiB | DISCONNECT 0x95 |
 //! | request to upgrade to WebSocket | 16 KiB | answered 431 |
-//! | WebSocket frame | the longest packet, at least 64 KiB | closed |
+//! | WebSocket frame | the longest packet, at least 64 KiB | closed, 1009 |
+//! | bytes that wait to be written while WebSocket pings are answered | 64 KiB | no Pong |
 //! | unacknowledged messages from a client | 1,024 | DISCONNECT 0x93 |
 //! | subscriptions of a client | 1,024 | SUBACK 0x97 |
 //! | bytes of a device's name | 1,024 | the client does not have this name |

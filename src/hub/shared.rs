@@ -98,8 +98,7 @@ impl Shared {
     ) -> Self {
         let stop = CancellationToken::new();
         let count = Arc::new(Count::new(limits.connections));
-        let open =
-            |listener| Arc::new(Entrance::new(listener, authenticate, &limits, &count));
+        let open = |listener| Arc::new(Entrance::new(listener, authenticate, &limits, &count));
         let entrances: Vec<_> = listeners.into_iter().map(open).collect();
         let identifies =
             authenticate.is_some() || entrances.iter().any(|entrance| entrance.identifies());

@@ -82,7 +82,8 @@ impl Workers {
             inboxes.push((orders_rx, messages_rx));
         }
         let (listeners, bound): (Vec<_>, Vec<_>) = listeners.into_iter().unzip();
-        let shared = Shared::new(limits, authenticate.as_ref(), authorize, dialects, listeners, mailboxes);
+        let shared =
+            Shared::new(limits, authenticate.as_ref(), authorize, dialects, listeners, mailboxes);
         let shared = Arc::new(shared);
         let mut workers = Self { shared: Arc::clone(&shared), threads: Vec::new() };
         let mut bound = Some(bound);

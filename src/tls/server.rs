@@ -69,6 +69,35 @@ pub enum ClientCertificates {
 /// Refusing other protocols (RFC 7301 §3.2) keeps a browser from being led here by another server's
 /// name.
 ///
+/// ```
+/// use tower_mqtt::hub::{Hub, Listener};
+/// use tower_mqtt::link::Client;
+/// use tower_mqtt::tls::{ClientTls, ServerTls};
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let directory = std::env::temp_dir().join(format!("tower-mqtt-doc-{}", std::process::id()));
+/// # std::fs::create_dir_all(&directory)?;
+/// # let (certificate, key) = (directory.join("hub.pem"), directory.join("hub.key"));
+/// # let made = rcgen::generate_simple_self_signed(["127.0.0.1".to_owned()])?;
+/// # std::fs::write(&certificate, made.cert.pem())?;
+/// # std::fs::write(&key, made.signing_key.serialize_pem())?;
+/// let tls = ServerTls::builder(&certificate, &key).load()?;
+/// let listener = Listener::tls("127.0.0.1:0", tls.clone());
+/// let hub = Hub::builder().listen(listener).start().await?;
+///
+/// let url = hub.listeners()[0].to_string(); // mqtts://127.0.0.1:41883
+/// let trust = ClientTls::new().ca_file(&certificate);
+/// let link = Client::builder(&url).tls(trust).connect().await?;
+///
+/// tls.reload()?; // the files were replaced
+/// # assert!(link.connected().await);
+/// # hub.shutdown(std::time::Duration::from_secs(1)).await;
+/// # std::fs::remove_dir_all(directory)?;
+/// # Ok(())
+/// # }
+/// ```
+///
 /// # When files change
 ///
 /// A hub that listens with it reads its files [every minute](ServerTlsBuilder::check_every) and uses

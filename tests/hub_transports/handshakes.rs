@@ -21,7 +21,7 @@ use super::programs::soon;
 use super::raw::{Connect, Raw};
 use super::{Kitchen, echo, requester, server, works};
 
-/// The beginning of a record that holds a ClientHello (RFC 8446 §5.1).
+/// The beginning of a record that holds a `ClientHello` (RFC 8446 §5.1).
 const HALF_A_CLIENT_HELLO: [u8; 11] = [22, 3, 1, 2, 0, 1, 0, 1, 0xFC, 3, 3];
 
 /// A client that offers these versions and protocols.

@@ -4,13 +4,13 @@ use std::time::{Duration, Instant};
 
 use tower_mqtt::Hub;
 use tower_mqtt::core::packet::ReasonCode;
-use tower_mqtt::hub::{Identity, Listener};
+use tower_mqtt::hub::{HubBuilder, Identity, Listener};
 
 use super::programs::soon;
 use super::raw::{Connect, Packet, Properties, Raw, property};
 
 async fn start(listeners: [Listener; 2]) -> Hub {
-    let hub = listeners.into_iter().fold(Hub::builder(), |hub, listener| hub.listen(listener));
+    let hub = listeners.into_iter().fold(Hub::builder(), HubBuilder::listen);
     hub.start().await.expect("started")
 }
 

@@ -45,11 +45,11 @@ fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
     match payload.len() {
         length @ 0..126 => frame.push(0x80 | u8::try_from(length).expect("small")),
         length @ 126..65_536 => {
-            frame.push(0x80 | 126);
+            frame.push(0xFE);
             frame.extend(u16::try_from(length).expect("small").to_be_bytes());
         }
         length => {
-            frame.push(0x80 | 127);
+            frame.push(0xFF);
             frame.extend((length as u64).to_be_bytes());
         }
     }
@@ -121,7 +121,7 @@ impl Socket {
     }
 
     /// Whether the connection ends, with this reason (RFC 6455 §7.4.1).
-    async fn is_closed(mut self, reason: u16) {
+    async fn ends(mut self, reason: u16) {
         let close = (FINAL | CLOSE, reason.to_be_bytes().to_vec());
         assert_eq!(self.frame().await, Some(close));
         assert_eq!(self.frame().await, None);
@@ -238,7 +238,7 @@ async fn a_frame_may_be_as_long_as_the_longest_packet_and_no_longer() {
     assert_eq!(socket.packet().await[0] >> 4, PUBACK);
     // Before its payload has come.
     socket.send(&frame(FINAL | BINARY, &vec![0; limit + 6])[..14]).await;
-    socket.is_closed(1009).await;
+    socket.ends(1009).await;
 }
 
 #[tokio::test]
@@ -256,7 +256,7 @@ async fn what_is_no_binary_frame_of_a_client_ends_the_connection() {
     ] {
         let mut socket = Socket::connect(&hub, &Connect::new("a")).await;
         socket.send(bytes).await;
-        socket.is_closed(reason).await;
+        socket.ends(reason).await;
     }
     Socket::connect(&hub, &Connect::new("a")).await;
 }
@@ -271,7 +271,7 @@ async fn who_says_good_bye_and_closes_at_once_has_said_good_bye() {
     let mut polite = Socket::connect(&hub, &polite).await;
     let good_bye = frame(FINAL | BINARY, &[0xE0, 0]);
     polite.send(&[&good_bye[..], &close].concat()).await;
-    polite.is_closed(1000).await;
+    polite.ends(1000).await;
     let rude = Connect::new("rude").will("gone/rude", "", 1, false);
     let mut rude = Socket::connect(&hub, &rude).await;
     rude.send(&close).await;
@@ -294,9 +294,9 @@ async fn an_upgrade_that_does_not_come_is_not_waited_for() {
 async fn pings_are_not_answered_without_end() {
     let hub = hub(ws()).await;
     let mut socket = Socket::connect(&hub, &Connect::new("a")).await;
-    let pings = frame(FINAL | PING, &[7; 125]).repeat(1000);
+    let many = frame(FINAL | PING, &[7; 125]).repeat(1000);
     for _ in 0..200 {
-        socket.send(&pings).await;
+        socket.send(&many).await;
     }
     socket.send(&frame(FINAL | BINARY, &PINGREQ)).await;
     let mut pongs = 0;

@@ -1,15 +1,16 @@
 //! The identity of the connection, as the hub has authenticated it.
 //!
-//! The hub knows who each connection belongs to. One that
-//! authenticates writes that into every message that it forwards:
+//! The hub knows who each connection belongs to that it has
+//! authenticated, and writes that into every message that it forwards:
 //!
 //! | user property | value |
 //! |---|---|
 //! | `hub-client-id` | the sender's client identifier |
 //! | `hub-identity` | who the hub's authentication says it is |
 //!
-//! It removes what a sender has written there itself, so these cannot be forged. A hub without
-//! authentication knows nobody: it removes, and writes nothing. A link of the hub's own process is
+//! It removes what a sender has written there itself, so these cannot be forged. Who has come in without
+//! authentication, neither by a hook nor by a verified client certificate, is nobody: the hub removes,
+//! and writes nothing. A link of the hub's own process is
 //! trusted, and is identified by its client identifier; no authentication hook should give that name
 //! to a stranger.
 //!
