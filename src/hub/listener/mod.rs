@@ -203,7 +203,11 @@ impl Listener {
     }
 
     pub(super) fn transport(&self) -> Transport {
-        match (&self.address, self.is_secure(), &self.path) {
+        #[cfg(feature = "tls")]
+        let secure = self.tls.is_some();
+        #[cfg(not(feature = "tls"))]
+        let secure = false;
+        match (&self.address, secure, &self.path) {
             (Address::Tcp(_), false, None) => Transport::Tcp,
             (Address::Tcp(_), true, None) => Transport::Tls,
             (Address::Tcp(_), false, Some(_)) => Transport::WebSocket,
@@ -211,13 +215,6 @@ impl Listener {
             #[cfg(unix)]
             (Address::Unix { .. }, ..) => Transport::Unix,
         }
-    }
-
-    fn is_secure(&self) -> bool {
-        #[cfg(feature = "tls")]
-        return self.tls.is_some();
-        #[cfg(not(feature = "tls"))]
-        false
     }
 }
 

@@ -39,6 +39,7 @@ pub(super) async fn open(
     upgrade(io, entrance).await
 }
 
+#[cfg_attr(not(feature = "ws"), expect(clippy::unused_async, reason = "WebSocket needs it"))]
 async fn upgrade<F: Filter>(io: Io<F>, entrance: &Entrance) -> io::Result<IoBoxed> {
     #[cfg(feature = "ws")]
     if let Some(path) = &entrance.path {
