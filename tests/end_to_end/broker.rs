@@ -1,6 +1,9 @@
 //! What the tests run through.
 #![allow(dead_code, reason = "not every test that shares this file needs all of it")]
 
+#[cfg(all(feature = "tls", feature = "ws", unix))]
+#[path = "carrier.rs"]
+mod carrier;
 #[path = "../support/certificates.rs"]
 mod certificates;
 
@@ -8,10 +11,14 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use tower_mqtt::hub::Access;
+#[cfg(all(feature = "tls", feature = "ws", unix))]
+use tower_mqtt::hub::Transport;
+use tower_mqtt::hub::{Access, HubBuilder};
 use tower_mqtt::link::{Client, ClientBuilder, Reconnect};
 use tower_mqtt::{Hub, Link};
 
+#[cfg(all(feature = "tls", feature = "ws", unix))]
+use self::carrier::Carrier;
 use self::certificates::Authority;
 use crate::mosquitto::Mosquitto;
 
@@ -27,6 +34,9 @@ pub(crate) enum Kind {
     Hub(usize),
     /// As before; responders are links of the hub's process.
     InHub(usize),
+    /// Clients are connected over this.
+    #[cfg(all(feature = "tls", feature = "ws", unix))]
+    HubOver(Transport),
 }
 
 /// Makes a test of each function, for each kind of broker.
@@ -53,11 +63,29 @@ macro_rules! on_every_broker {
     };
 }
 
-/// The same over each transport.
+/// As [`on_every_broker`], and for everything that may carry MQTT to the hub.
+#[allow(unused_macros, reason = "not every test that shares this file needs it")]
+macro_rules! over_every_transport_of_the_hub {
+    ($($name:ident),+ $(,)?) => {
+        on_every_broker! { $($name),+ }
+        over_every_transport_of_the_hub! { @ over_tls = Tls, $($name),+ }
+        over_every_transport_of_the_hub! { @ over_web_socket = WebSocket, $($name),+ }
+        over_every_transport_of_the_hub! { @ over_secure_web_socket = SecureWebSocket, $($name),+ }
+        over_every_transport_of_the_hub! { @ over_a_unix_socket = Unix, $($name),+ }
+    };
+    (@ $module:ident = $transport:ident, $($name:ident),+) => {
+        #[cfg(all(feature = "tls", feature = "ws", unix))]
+        on_every_broker! {
+            @ $module = Kind::HubOver(tower_mqtt::hub::Transport::$transport), $($name),+
+        }
+    };
+}
+
+/// As [`over_every_transport_of_the_hub`], and for everything that may carry MQTT to mosquitto.
 #[allow(unused_macros, reason = "not every test that shares this file needs it")]
 macro_rules! over_every_transport {
     ($($name:ident),+ $(,)?) => {
-        on_every_broker! { $($name),+ }
+        over_every_transport_of_the_hub! { $($name),+ }
         #[cfg(feature = "tls")]
         on_every_broker! { @ through_mosquitto_over_tls = Kind::MosquittoTls, $($name),+ }
         #[cfg(feature = "ws")]
@@ -77,6 +105,8 @@ enum Server {
     Mosquitto(Mosquitto),
     /// `None` while it is down.
     Hub(Option<Hub>),
+    #[cfg(all(feature = "tls", feature = "ws", unix))]
+    HubOver(Carrier, Option<Hub>),
 }
 
 pub(crate) struct Broker {
@@ -96,6 +126,13 @@ impl Broker {
             Kind::Hub(_) | Kind::InHub(_) => {
                 let hub = start_hub(kind, "127.0.0.1:0").await;
                 Self::new(Server::Hub(Some(hub)), kind, Vec::new())
+            }
+            #[cfg(all(feature = "tls", feature = "ws", unix))]
+            Kind::HubOver(transport) => {
+                let carrier = Carrier::new(transport);
+                let hub = hub(1).bind("127.0.0.1:0").listen(carrier.listener());
+                let hub = hub.start().await.expect("started");
+                Self::new(Server::HubOver(carrier, Some(hub)), kind, Vec::new())
             }
             _ => {
                 let limit = format!("max_packet_size {PACKET_LIMIT}");
@@ -126,7 +163,7 @@ impl Broker {
     /// A broker at which nobody may publish or subscribe to `forbidden/…`, nor `no-answers` to its
     /// response topic.
     pub(crate) async fn with_access_control(kind: Kind) -> Self {
-        if matches!(kind, Kind::Hub(_) | Kind::InHub(_)) {
+        if !matches!(kind, Kind::Mosquitto | Kind::MosquittoTls | Kind::MosquittoWebSocket) {
             return Self::start(kind).await;
         }
         let rules = Mosquitto::file("security.json", RULES);
@@ -139,6 +176,8 @@ impl Broker {
         let address = match &server {
             Server::Mosquitto(mosquitto) => SocketAddr::from(([127, 0, 0, 1], mosquitto.port())),
             Server::Hub(hub) => hub.as_ref().and_then(Hub::local_addr).expect("bound"),
+            #[cfg(all(feature = "tls", feature = "ws", unix))]
+            Server::HubOver(_, hub) => hub.as_ref().and_then(Hub::local_addr).expect("bound"),
         };
         Self { server, kind, address, authority: None, files }
     }
@@ -154,29 +193,24 @@ impl Broker {
     /// A client that comes back quickly.
     pub(crate) fn client(&self) -> ClientBuilder {
         let quick = Reconnect { longest: Duration::from_millis(100), ..Reconnect::default() };
-        let client = match self.kind {
+        let client = match (&self.server, self.kind) {
+            #[cfg(all(feature = "tls", feature = "ws", unix))]
+            (Server::HubOver(carrier, Some(hub)), _) => carrier.client(hub),
             #[cfg(feature = "tls")]
-            Kind::MosquittoTls => {
+            (Server::Mosquitto(mosquitto), Kind::MosquittoTls) => {
                 let authority = self.authority.as_ref().expect("of a mosquitto");
                 let tls = tower_mqtt::tls::ClientTls::new().ca_file(authority.certificate());
-                Client::builder(&format!("mqtts://127.0.0.1:{}", self.second_port())).tls(tls)
+                Client::builder(&format!("mqtts://127.0.0.1:{}", mosquitto.second_port())).tls(tls)
             }
-            Kind::MosquittoWebSocket => {
-                Client::builder(&format!("ws://127.0.0.1:{}", self.second_port()))
+            (Server::Mosquitto(mosquitto), Kind::MosquittoWebSocket) => {
+                Client::builder(&format!("ws://127.0.0.1:{}", mosquitto.second_port()))
             }
             _ => Client::builder(&format!("mqtt://{}", self.address)),
         };
         client.reconnect(quick)
     }
 
-    fn second_port(&self) -> u16 {
-        match &self.server {
-            Server::Mosquitto(mosquitto) => mosquitto.second_port(),
-            Server::Hub(_) => unreachable!("it has one listener"),
-        }
-    }
-
-    /// For a requester: always over TCP.
+    /// For a requester: always over a socket.
     pub(crate) async fn link(&self) -> Link {
         self.client().connect().await.expect("accepted")
     }
@@ -194,6 +228,8 @@ impl Broker {
         match &mut self.server {
             Server::Mosquitto(mosquitto) => mosquitto.kill(),
             Server::Hub(hub) => drop(hub.take()),
+            #[cfg(all(feature = "tls", feature = "ws", unix))]
+            Server::HubOver(_, hub) => drop(hub.take()),
         }
     }
 
@@ -205,6 +241,8 @@ impl Broker {
             Server::Hub(hub) => {
                 *hub = Some(start_hub(self.kind, &self.address.to_string()).await);
             }
+            #[cfg(all(feature = "tls", feature = "ws", unix))]
+            Server::HubOver(..) => unreachable!("its port would be another one"),
         }
     }
 }
@@ -220,6 +258,10 @@ impl Drop for Broker {
 
 async fn start_hub(kind: Kind, address: &str) -> Hub {
     let (Kind::Hub(workers) | Kind::InHub(workers)) = kind else { unreachable!("not a hub") };
+    hub(workers).bind(address).start().await.expect("started")
+}
+
+fn hub(workers: usize) -> HubBuilder {
     let allowed = |client_id: &str, access: Access<'_>| {
         let forbidden = |topic: &str| topic.split('/').next() == Some(FORBIDDEN);
         match access {
@@ -229,13 +271,9 @@ async fn start_hub(kind: Kind, address: &str) -> Hub {
         }
     };
     Hub::builder()
-        .bind(address)
         .workers(workers)
         .limits(|limits| limits.packet = PACKET_LIMIT)
         .authorize(move |_, client_id, access| allowed(client_id, access))
-        .start()
-        .await
-        .expect("started")
 }
 
 /// mosquitto's own plugin: its plain ACL file says nothing about subscriptions.

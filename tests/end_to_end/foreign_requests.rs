@@ -10,7 +10,7 @@ use super::broker::{Broker, Kind};
 use super::raw::{Connect, Packet, Properties, Raw, property};
 use super::{serve, soon};
 
-on_every_broker! {
+over_every_transport_of_the_hub! {
     a_response_topic_that_is_not_allowed_is_never_published_to,
     a_huge_response_topic_is_as_good_as_any,
     a_retained_request_is_refused,

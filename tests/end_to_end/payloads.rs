@@ -6,7 +6,7 @@ use tower_mqtt::{InvalidRequest, Request, RequestError, Router};
 use super::broker::{Broker, Kind, PACKET_LIMIT};
 use super::{call, request, requester, serve};
 
-on_every_broker! {
+over_every_transport_of_the_hub! {
     a_quarter_of_a_megabyte_goes_there_and_back,
     what_is_larger_than_the_broker_takes_is_refused_at_once,
 }
