@@ -13,6 +13,8 @@ mod foreign;
 mod handshakes;
 #[path = "hub_transports/listeners.rs"]
 mod listeners;
+#[path = "hub_transports/logs.rs"]
+mod logs;
 #[path = "support/programs.rs"]
 mod programs;
 #[path = "support/raw.rs"]

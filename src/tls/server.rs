@@ -18,6 +18,9 @@ use super::pem::{Pem, PemError};
 /// How often a hub looks whether the files have changed, unless it is told otherwise.
 const CHECK_EVERY: Duration = Duration::from_mins(1);
 
+/// How often it does at most, whatever it is told.
+const SHORTEST_CHECK: Duration = Duration::from_millis(10);
+
 /// Why certificates or keys cannot be used.
 #[derive(Debug, Clone, Error)]
 #[non_exhaustive]
@@ -212,10 +215,10 @@ impl ServerTlsBuilder {
         self
     }
 
-    /// How often a hub looks whether the files have changed. Every minute by default: certificates
-    /// are replaced days before they end.
+    /// How often a hub looks whether the files have changed: at most 100 times a second, and every
+    /// minute by default, as certificates are replaced days before they end.
     pub fn check_every(mut self, interval: Duration) -> Self {
-        self.check_every = interval;
+        self.check_every = interval.max(SHORTEST_CHECK);
         self
     }
 

@@ -302,6 +302,11 @@ impl Raw {
         Self { stream, version: 5, last_id: 0 }
     }
 
+    /// Where it connects from.
+    pub(crate) fn local_address(&self) -> String {
+        self.stream.local_addr().expect("connected").to_string()
+    }
+
     /// Sends CONNECT; returns the answer as well.
     pub(crate) async fn try_connect(address: SocketAddr, connect: &Connect) -> (Self, Packet) {
         let mut raw = Self::open(address).await;
