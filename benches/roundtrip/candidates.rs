@@ -54,6 +54,8 @@ impl Candidate {
 const TUNED: Path = Path::Mosquitto(Nagle::Off);
 const AS_INSTALLED: Path = Path::Mosquitto(Nagle::AsInstalled);
 const LAYERS: &[&str] = &["--layers"];
+#[cfg(feature = "tls")]
+const TLS: &[&str] = &["--tls"];
 const SPANS: &[&str] = &["--layers", "--spans"];
 const NONE: &[&str] = &[];
 
@@ -83,6 +85,8 @@ pub(crate) fn all() -> Vec<Candidate> {
             ask: &["--local"],
             ..inline(ours("tower-mqtt, hub, QoS 0, inline and local", Path::Direct, 0))
         },
+        #[cfg(feature = "tls")]
+        Candidate { respond: TLS, ..ours("tower-mqtt, hub over TLS, QoS 0", Path::Direct, 0) },
         with(LAYERS, ours("tower-mqtt, hub, QoS 0, layers", Path::Direct, 0)),
         with(SPANS, ours("tower-mqtt, hub, QoS 0, layers, spans", Path::Direct, 0)),
         bare("bare ntex-mqtt, direct, QoS 0", Path::Direct, 0),

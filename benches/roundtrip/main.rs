@@ -23,6 +23,10 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand};
 use closed_loop::Error;
 
+#[cfg(feature = "tls")]
+#[path = "../../tests/support/certificates.rs"]
+mod certificates;
+
 use self::candidates::Candidate;
 use self::process::Load;
 use self::programs::Programs;

@@ -18,6 +18,10 @@ pub(crate) struct Options {
     /// Run the handler on the connection's thread.
     #[arg(long)]
     inline: bool,
+    /// Listen over TLS, with a certificate made for it.
+    #[cfg(feature = "tls")]
+    #[arg(long)]
+    tls: bool,
     #[command(flatten)]
     layers: Layers,
 }
@@ -25,6 +29,17 @@ pub(crate) struct Options {
 pub(crate) async fn respond(options: &Options) -> Result<(), Error> {
     if let Some(address) = &options.broker {
         return serve(Client::connect(address).await?, address, options).await;
+    }
+    #[cfg(feature = "tls")]
+    if options.tls {
+        let authority = super::certificates::Authority::new("benchmark");
+        let files = authority.server(&["127.0.0.1"]);
+        let tls = tower_mqtt::tls::ServerTls::builder(files.certificate, files.key).load()?;
+        let listener = tower_mqtt::hub::Listener::tls("127.0.0.1:0", tls);
+        let hub = Hub::builder().listen(listener).start().await?;
+        let address = hub.local_addr().ok_or("the hub listens nowhere")?;
+        let address = format!("mqtts://{address}?ca={}", authority.certificate().display());
+        return serve(hub.link("responder"), &address, options).await;
     }
     let hub = Hub::builder().bind("127.0.0.1:0").start().await?;
     let address = hub.local_addr().ok_or("the hub listens nowhere")?;

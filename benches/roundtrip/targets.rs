@@ -31,8 +31,12 @@ enum Limit {
 }
 
 const HUB: &[Name] = &["tower-mqtt, hub, QoS 0"];
-const INLINE: &[Name] = &["tower-mqtt, hub, QoS 0, inline"];
-const BEST: &[Name] = &["tower-mqtt, hub, QoS 0, inline", "tower-mqtt, hub, QoS 0"];
+const LOCAL: &[Name] = &["tower-mqtt, hub, QoS 0, inline and local"];
+const BEST: &[Name] = &[
+    "tower-mqtt, hub, QoS 0, inline and local",
+    "tower-mqtt, hub, QoS 0, inline",
+    "tower-mqtt, hub, QoS 0",
+];
 const MOSQUITTO: &[Name] = &["tower-mqtt, mosquitto, QoS 1"];
 const AS_INSTALLED: &[Name] = &["tower-mqtt, mosquitto as installed, QoS 1"];
 const BARE: Name = "bare ntex-mqtt, direct, QoS 0";
@@ -52,8 +56,8 @@ fn targets() -> Vec<Target> {
     vec![
         rates("hub, default ÷ bare", HUB, 64, BARE, 0.75),
         rates("hub, default ÷ bare", HUB, 256, BARE, 0.55),
-        rates("hub, inline ÷ bare", INLINE, 64, BARE, 0.90),
-        rates("hub, inline ÷ bare", INLINE, 256, BARE, 0.80),
+        rates("hub, inline and local ÷ bare", LOCAL, 64, BARE, 0.90),
+        rates("hub, inline and local ÷ bare", LOCAL, 256, BARE, 0.80),
         rates("hub, best ÷ tonic", BEST, 64, "tonic", 2.5),
         rates("hub, best ÷ async-nats", BEST, 64, "async-nats", 1.1),
         rates("hub, best ÷ tarpc", BEST, 64, "tarpc", 0.75),
