@@ -2,6 +2,7 @@
 
 use std::error::Error;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+#[cfg(feature = "tls")]
 use std::path::PathBuf;
 
 use clap::Args;
@@ -21,47 +22,32 @@ pub(crate) struct ListenArgs {
     )]
     listen: Vec<String>,
     /// For mqtts:// and wss://, the server's certificate and those between it and its authority, in PEM
+    #[cfg(feature = "tls")]
     #[arg(long, value_name = "FILE", requires = "key")]
     cert: Option<PathBuf>,
     /// The key of that certificate, in PEM
+    #[cfg(feature = "tls")]
     #[arg(long, value_name = "FILE", requires = "cert")]
     key: Option<PathBuf>,
 }
 
 impl ListenArgs {
     pub(crate) fn listeners(&self) -> Result<Vec<Listener>, Box<dyn Error>> {
-        let secured = Secured::load(self)?;
-        self.listen.iter().map(|place| listener(place, &secured)).collect()
-    }
-}
-
-/// The certificate of the command line; read once, for all listeners.
-struct Secured {
-    #[cfg(feature = "tls")]
-    tls: Option<ServerTls>,
-}
-
-impl Secured {
-    #[cfg(feature = "tls")]
-    fn load(args: &ListenArgs) -> Result<Self, Box<dyn Error>> {
-        let files = args.cert.as_ref().zip(args.key.as_ref());
-        let tls = files.map(|(cert, key)| ServerTls::builder(cert, key).load());
-        Ok(Self { tls: tls.transpose()? })
-    }
-
-    #[cfg(not(feature = "tls"))]
-    fn load(_: &ListenArgs) -> Result<Self, Box<dyn Error>> {
-        Ok(Self {})
+        self.listen.iter().map(|place| listener(place, self)).collect()
     }
 
     #[cfg(feature = "tls")]
     fn tls(&self) -> Result<ServerTls, Box<dyn Error>> {
-        Ok(self.tls.clone().ok_or("mqtts:// and wss:// need --cert FILE and --key FILE")?)
+        let (Some(cert), Some(key)) = (&self.cert, &self.key) else {
+            return Err("mqtts:// and wss:// need --cert FILE and --key FILE".into());
+        };
+        Ok(ServerTls::builder(cert, key).load()?)
     }
 }
 
-fn listener(place: &str, secured: &Secured) -> Result<Listener, Box<dyn Error>> {
-    let _ = secured;
+fn listener(place: &str, args: &ListenArgs) -> Result<Listener, Box<dyn Error>> {
+    #[cfg(not(feature = "tls"))]
+    let _ = args;
     #[cfg(unix)]
     if let Some(path) = place.strip_prefix("unix:") {
         return Ok(Listener::unix(path));
@@ -70,11 +56,11 @@ fn listener(place: &str, secured: &Secured) -> Result<Listener, Box<dyn Error>> 
         None => Ok(Listener::tcp(place)),
         Some(("mqtt", address)) => Ok(Listener::tcp(address)),
         #[cfg(feature = "tls")]
-        Some(("mqtts", address)) => Ok(Listener::tls(address, secured.tls()?)),
+        Some(("mqtts", address)) => Ok(Listener::tls(address, args.tls()?)),
         #[cfg(feature = "ws")]
         Some(("ws", address)) => Ok(Listener::ws(address)),
         #[cfg(all(feature = "tls", feature = "ws"))]
-        Some(("wss", address)) => Ok(Listener::wss(address, secured.tls()?)),
+        Some(("wss", address)) => Ok(Listener::wss(address, args.tls()?)),
         Some(_) => {
             let known = "mqtt and unix are known, and with `--features tls,ws` mqtts, ws and wss";
             Err(format!("{place}: {known}").into())
@@ -108,10 +94,18 @@ mod tests {
 
     use super::*;
 
+    fn at(places: &[&str]) -> ListenArgs {
+        ListenArgs {
+            listen: places.iter().map(ToString::to_string).collect(),
+            #[cfg(feature = "tls")]
+            cert: None,
+            #[cfg(feature = "tls")]
+            key: None,
+        }
+    }
+
     fn error(place: &str) -> String {
-        let listen = vec![place.to_owned()];
-        let args = ListenArgs { listen, cert: None, key: None };
-        args.listeners().expect_err("not a place").to_string()
+        at(&[place]).listeners().expect_err("not a place").to_string()
     }
 
     #[test]
@@ -123,11 +117,8 @@ mod tests {
 
     #[tokio::test]
     async fn a_hub_listens_at_each_place() {
-        let places = ["127.0.0.1:0", "mqtt://127.0.0.1:0"];
-        let listen = places.map(str::to_owned).into();
-        let args = ListenArgs { listen, cert: None, key: None };
-        let listeners = args.listeners().expect("places").into_iter();
-        let hub = listeners.fold(Hub::builder(), HubBuilder::listen);
+        let listeners = at(&["127.0.0.1:0", "mqtt://127.0.0.1:0"]).listeners().expect("places");
+        let hub = listeners.into_iter().fold(Hub::builder(), HubBuilder::listen);
         let hub = hub.start().await.expect("started");
         for (listening, address) in hub.listeners().iter().zip(hub.local_addrs()) {
             let options = format!("-h 127.0.0.1 -p {}", address.port());
