@@ -2,6 +2,7 @@
 
 use std::io::{self, Write};
 use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 
 use tower_mqtt::Hub;
 use tower_mqtt::hub::{Listener, Transport};
@@ -30,19 +31,21 @@ impl Write for Log {
     }
 }
 
+fn log() -> String {
+    let log = LOG.lock().unwrap_or_else(PoisonError::into_inner);
+    String::from_utf8_lossy(&log).into_owned()
+}
+
 /// Waits for a line with all of these.
 async fn logged(words: &[&str]) {
-    let is_there = || {
-        let log = LOG.lock().unwrap_or_else(PoisonError::into_inner);
-        let log = String::from_utf8_lossy(&log);
-        log.lines().any(|line| words.iter().all(|word| line.contains(word)))
-    };
-    soon(async {
+    let is_there = || log().lines().any(|line| words.iter().all(|word| line.contains(word)));
+    let there = async {
         while !is_there() {
             tokio::task::yield_now().await;
         }
-    })
-    .await;
+    };
+    let waited = tokio::time::timeout(Duration::from_secs(20), there).await;
+    assert!(waited.is_ok(), "{words:?} is not in {}", log());
 }
 
 #[tokio::test]

@@ -53,12 +53,17 @@ async fn shake<F>(io: &Io<F>, path: &str) -> io::Result<()> {
     match answer {
         Ok(accept) => io.encode_slice(accept.as_bytes()),
         Err(refusal) => {
-            io.encode_slice(refusal.response().as_bytes())?;
-            io.flush(true).await?;
-            io.shutdown().await?;
+            // Why it is refused counts, and not whether the client still listens.
+            let _ = refuse(io, &refusal).await;
             Err(failed(io::ErrorKind::InvalidData, refusal.reason))
         }
     }
+}
+
+async fn refuse<F>(io: &Io<F>, refusal: &Refusal) -> io::Result<()> {
+    io.encode_slice(refusal.response().as_bytes())?;
+    io.flush(true).await?;
+    io.shutdown().await
 }
 
 fn failed(kind: io::ErrorKind, reason: &str) -> io::Error {
