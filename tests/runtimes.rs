@@ -42,7 +42,7 @@ fn serve() -> Served {
 
 async fn requester(address: &str) -> Requester {
     let link = Client::connect(address).await.unwrap();
-    Requester::builder(link).timeout(Duration::from_secs(60)).build().await.unwrap()
+    Requester::builder(link).timeout(Duration::from_mins(1)).build().await.unwrap()
 }
 
 async fn ask(requester: &Requester) {

@@ -106,7 +106,7 @@ enum Server {
     /// `None` while it is down.
     Hub(Option<Hub>),
     #[cfg(all(feature = "tls", feature = "ws", unix))]
-    HubOver(Carrier, Option<Hub>),
+    HubOver(Box<Carrier>, Option<Hub>),
 }
 
 pub(crate) struct Broker {
@@ -129,7 +129,7 @@ impl Broker {
             }
             #[cfg(all(feature = "tls", feature = "ws", unix))]
             Kind::HubOver(transport) => {
-                let carrier = Carrier::new(transport);
+                let carrier = Box::new(Carrier::new(transport));
                 let hub = hub(1).bind("127.0.0.1:0").listen(carrier.listener());
                 let hub = hub.start().await.expect("started");
                 Self::new(Server::HubOver(carrier, Some(hub)), kind, Vec::new())
