@@ -2,7 +2,8 @@
 //! (feature `metrics`).
 //!
 //! Install a recorder (`metrics-exporter-prometheus`, say) *before* the first exchange. Without one
-//! nothing is kept, and what is left is two readings of the clock and a few labels per exchange.
+//! nothing is kept, and what is left is two readings of the clock per exchange. The layer asks the recorder
+//! once for what it writes for every exchange of a route, so one that is installed later gets errors only.
 //!
 //! | name | kind | unit | labels | what |
 //! |---|---|---|---|---|
@@ -67,11 +68,14 @@
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll, ready};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use metrics::{SharedString, Unit, counter, describe_counter, describe_gauge, describe_histogram};
+use metrics::{
+    Counter, Gauge, Histogram, SharedString, Unit, counter, describe_counter, describe_gauge,
+    describe_histogram,
+};
 use metrics::{gauge, histogram};
 use pin_project_lite::pin_project;
 use tower::{Layer, Service};
@@ -88,6 +92,7 @@ const DURATION: &str = "tower_mqtt_request_duration_seconds";
 const IN_FLIGHT: &str = "tower_mqtt_requests_in_flight";
 /// What a requester hands over itself.
 const ANSWERS_DROPPED: &str = "tower_mqtt_answers_dropped_total";
+const OK: &str = "ok";
 const ANSWER_LOOPS: &str = "tower_mqtt_answer_loops_total";
 
 /// What a request was refused with: it was understood, and not executed.
@@ -146,7 +151,7 @@ impl<S> Layer<S> for MetricsLayer {
     type Service = Metrics<S>;
 
     fn layer(&self, inner: S) -> Metrics<S> {
-        Metrics { inner, layer: self.clone() }
+        Metrics { inner, layer: self.clone(), usual: Arc::default() }
     }
 }
 
@@ -155,6 +160,8 @@ impl<S> Layer<S> for MetricsLayer {
 pub struct Metrics<S> {
     inner: S,
     layer: MetricsLayer,
+    /// Of the first route that was seen: nearly always there is no other.
+    usual: Arc<OnceLock<Instruments>>,
 }
 
 impl<S> Service<Request> for Metrics<S>
@@ -172,49 +179,82 @@ where
 
     fn call(&mut self, request: Request) -> Self::Future {
         let side = if S::Error::IS_RESPONDER { "responder" } else { "requester" };
-        let measurement = Measurement::start(side, self.layer.label(request.parts()));
+        let route = self.layer.label(request.parts());
+        let usual = self.usual.get_or_init(|| Instruments::new(side, route.clone()));
+        let instruments =
+            if usual.route == route { usual.clone() } else { Instruments::new(side, route) };
+        let measurement = Measurement::start(instruments);
         ResponseFuture { inner: self.inner.call(request), measurement }
     }
 }
 
 /// One exchange. It is counted at its end, at the latest when it is dropped.
 struct Measurement {
-    side: &'static str,
-    route: SharedString,
+    instruments: Instruments,
     start: Instant,
     is_over: bool,
 }
 
+/// What is written for each exchange of one route that goes well. To look it up in a recorder takes
+/// longer than to write it.
+#[derive(Clone, Debug)]
+struct Instruments {
+    side: &'static str,
+    route: SharedString,
+    in_flight: Gauge,
+    answered: Counter,
+    duration: Histogram,
+}
+
+impl Instruments {
+    fn new(side: &'static str, route: SharedString) -> Self {
+        let labels = || [("side", SharedString::const_str(side)), ("route", route.clone())];
+        let [this, of] = labels();
+        let ended = [this, of, ("outcome", SharedString::const_str(OK))];
+        Self {
+            side,
+            in_flight: gauge!(IN_FLIGHT, &labels()),
+            answered: counter!(REQUESTS, &ended),
+            duration: histogram!(DURATION, &ended),
+            route,
+        }
+    }
+}
+
 impl Measurement {
-    fn start(side: &'static str, route: SharedString) -> Self {
-        gauge!(IN_FLIGHT, "side" => side, "route" => route.clone()).increment(1);
-        Self { side, route, start: now(), is_over: false }
+    fn start(instruments: Instruments) -> Self {
+        instruments.in_flight.increment(1);
+        Self { instruments, start: now(), is_over: false }
     }
 
     fn end(&mut self, outcome: Outcome) {
         self.is_over = true;
-        let (side, route) = (self.side, &self.route);
+        let elapsed = now().saturating_duration_since(self.start);
+        self.instruments.in_flight.decrement(1);
+        if outcome.is_error() {
+            return self.failed(outcome, elapsed);
+        }
+        self.instruments.duration.record(elapsed);
+        self.instruments.answered.increment(1);
+    }
+
+    fn failed(&self, outcome: Outcome, elapsed: Duration) {
+        let (side, route) = (self.instruments.side, &self.instruments.route);
         let label = match outcome {
             Outcome::Failed(kind) => SharedString::const_str(kind),
-            Outcome::Answered(code) if outcome.is_error() => {
-                SharedString::from_owned(code.to_string())
-            }
-            Outcome::Answered(_) => SharedString::const_str("ok"),
+            Outcome::Answered(code) => SharedString::from_owned(code.to_string()),
         };
-        gauge!(IN_FLIGHT, "side" => side, "route" => route.clone()).decrement(1);
-        let elapsed = now().saturating_duration_since(self.start);
         histogram!(DURATION, "side" => side, "route" => route.clone(), "outcome" => label.clone())
             .record(elapsed);
-        if outcome.is_error() {
-            counter!(ERRORS, "side" => side, "route" => route.clone(), "error_type" => label.clone())
-                .increment(1);
-        }
+        counter!(ERRORS, "side" => side, "route" => route.clone(), "error_type" => label.clone())
+            .increment(1);
         counter!(REQUESTS, "side" => side, "route" => route.clone(), "outcome" => label)
             .increment(1);
     }
 
     fn refused(&self, code: u16) {
-        counter!(REFUSALS, "side" => self.side, "route" => self.route.clone(), "status" => code.to_string())
+        let Instruments { side, route, .. } = &self.instruments;
+        counter!(REFUSALS, "side" => *side, "route" => route.clone(), "status" => code.to_string())
             .increment(1);
     }
 }
@@ -334,7 +374,12 @@ mod tests {
         let lines = record(async |snapshotter| {
             let (mut service, mut handle) = requester(&MetricsLayer::new().route(|_| "soup"));
             let call = start(&mut service, request("1"));
-            assert_eq!(recorded(snapshotter), ["requests_in_flight side=requester route=soup: 1"]);
+            let begun = [
+                "request_duration_seconds side=requester route=soup outcome=ok: []",
+                "requests_in_flight side=requester route=soup: 1",
+                "requests_total side=requester route=soup outcome=ok: 0",
+            ];
+            assert_eq!(recorded(snapshotter), begun);
             advance(ms(250)).await;
             handle.next_request().await.unwrap().1.send_response(Response::default());
             call.await.unwrap();
