@@ -28,7 +28,7 @@ impl Memory {
     /// A request arrives, is executed and answered.
     pub(crate) fn execute(&mut self) {
         let (key, answer) = (key(self.executed), Bytes::from_static(b"miso soup"));
-        let admission = self.inbox.admit(key.clone(), FINGERPRINT, self.now, self.executed);
+        let admission = self.inbox.admit(key, FINGERPRINT, self.now, self.executed);
         assert_eq!(admission, Admission::Execute);
         let size = answer.len();
         assert!(self.inbox.finish(&key, answer, size, self.now).eq([self.executed]));

@@ -36,7 +36,7 @@
 //! ```
 
 use std::collections::{BTreeMap, HashMap, hash_map};
-use std::hash::{BuildHasher, BuildHasherDefault, Hasher, RandomState};
+use std::hash::{BuildHasher, RandomState};
 use std::time::Instant;
 use std::{error, fmt, mem};
 
@@ -44,6 +44,7 @@ use bytes::Bytes;
 
 use super::ended::{End, Ended};
 use super::high_water::HighWater;
+use super::prehashed::BuildPrehashed;
 use super::waiters::Waiters;
 
 /// How many waiters one id can have: the attempts of a retry or a hedge that are in flight at once.
@@ -70,7 +71,7 @@ const MAX_WAITERS_PER_ID: usize = 16;
 pub struct Exchanges<T> {
     limit: usize,
     hasher: RandomState,
-    in_flight: HashMap<u64, Exchange<T>, BuildHasherDefault<Prehashed>>,
+    in_flight: HashMap<u64, Exchange<T>, BuildPrehashed>,
     // Invariant: one deadline for each waiter in `in_flight`, and no other.
     deadlines: BTreeMap<(Instant, u64), u64>,
     next_sequence: u64,
@@ -389,26 +390,6 @@ impl<T> Exchange<T> {
     fn into_waiters(self) -> Waiters<T> {
         let joined = self.joined.into_iter().map(|waiter| waiter.value).collect();
         Waiters::new(self.first.value, joined)
-    }
-}
-
-/// Passes a key on that is a hash already.
-#[derive(Default)]
-struct Prehashed(u64);
-
-impl Hasher for Prehashed {
-    fn finish(&self) -> u64 {
-        self.0
-    }
-
-    fn write_u64(&mut self, hash: u64) {
-        self.0 = hash;
-    }
-
-    fn write(&mut self, bytes: &[u8]) {
-        for &byte in bytes {
-            self.0 = self.0.rotate_left(8) ^ u64::from(byte);
-        }
     }
 }
 

@@ -18,29 +18,39 @@
 //! let mut inbox = Inbox::new(InboxLimits::default());
 //! let key = InboxKey::new("machines/M7/responses", b"id-1");
 //!
-//! assert_eq!(inbox.admit(key.clone(), 7, now, "first"), Admission::Execute);
-//! assert_eq!(inbox.admit(key.clone(), 7, now, "retry"), Admission::Joined);
+//! assert_eq!(inbox.admit(key, 7, now, "first"), Admission::Execute);
+//! assert_eq!(inbox.admit(key, 7, now, "retry"), Admission::Joined);
 //! let waiters = inbox.finish(&key, "miso soup", 9, now);
 //! assert_eq!(waiters.collect::<Vec<_>>(), ["first", "retry"]);
 //!
-//! let again = inbox.admit(key.clone(), 7, now, "late retry");
+//! let again = inbox.admit(key, 7, now, "late retry");
 //! assert_eq!(again, Admission::Answered { waiter: "late retry", answer: "miso soup" });
 //! assert_eq!(inbox.admit(key, 8, now, "other"), Admission::Mismatch("other"));
 //! ```
 
-use std::collections::{HashMap, VecDeque, hash_map};
-use std::sync::Arc;
+use std::collections::HashMap;
+use std::fmt;
+use std::hash::{BuildHasher, Hash, Hasher, RandomState};
+use std::sync::LazyLock;
 use std::time::{Duration, Instant};
-use std::{fmt, mem};
 
+use super::answers::{Answers, Remembered};
 use super::high_water::HighWater;
+use super::prehashed::BuildPrehashed;
 use super::waiters::Waiters;
 
 /// What identifies a request: its response topic and its correlation data.
 ///
-/// Cloning is cheap; the clones share one buffer.
-#[derive(Clone, PartialEq, Eq, Hash)]
-pub struct InboxKey(Arc<[u8]>);
+/// It is a digest of 128 bits, so that what is remembered of a request is small and of one size. The
+/// digest is made with a secret of this process, so that no peer can choose two requests with one
+/// key; that any two of a billion requests have the same by chance is less likely than one in 2^68.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct InboxKey([u64; 2]);
+
+/// What a key adds to the bytes counted.
+const KEY_BYTES: usize = size_of::<InboxKey>();
+
+static SECRET: LazyLock<RandomState> = LazyLock::new(RandomState::new);
 
 impl InboxKey {
     /// Makes the key of the request with this response topic and correlation data.
@@ -48,18 +58,25 @@ impl InboxKey {
     /// The topic's length is part of the key, so no two requests are confused by where the one part
     /// ends and the other begins.
     pub fn new(response_topic: &str, correlation: &[u8]) -> Self {
-        let length = response_topic.len().to_be_bytes();
-        Self([&length, response_topic.as_bytes(), correlation].concat().into())
+        let mut hasher = SECRET.build_hasher();
+        hasher.write_usize(response_topic.len());
+        hasher.write(response_topic.as_bytes());
+        hasher.write(correlation);
+        let first = hasher.finish();
+        hasher.write_u8(u8::MAX);
+        Self([first, hasher.finish()])
     }
+}
 
-    fn bytes(&self) -> usize {
-        self.0.len()
+impl Hash for InboxKey {
+    fn hash<H: Hasher>(&self, hasher: &mut H) {
+        hasher.write_u64(self.0[0]);
     }
 }
 
 impl fmt::Debug for InboxKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "InboxKey({} bytes)", self.bytes())
+        f.write_str("InboxKey(..)")
     }
 }
 
@@ -69,9 +86,9 @@ pub struct InboxLimits {
     /// Requests, in progress and answered together. Default 65,536: what a responder at 200 requests
     /// per second answers in `age`.
     pub entries: usize,
-    /// Bytes of all keys and remembered answers together. Default 16 MiB: 256 bytes for each of the
-    /// default entries, small beside the rest of a server process. An answer that does not fit is
-    /// not remembered, so choose this well above the largest answer.
+    /// Bytes of all keys (16 each) and remembered answers together. Default 16 MiB: 256 bytes for
+    /// each of the default entries, small beside the rest of a server process. An answer that does
+    /// not fit is not remembered, so choose this well above the largest answer.
     pub bytes: usize,
     /// How long an answer is remembered after it was given. Default 5 minutes: many times the usual
     /// timeout of a call, retries included, so that no caller is still trying.
@@ -119,33 +136,28 @@ pub enum Admission<W, A> {
 ///
 /// [`InboxLimits`] bounds entries, bytes and age. To make room, the oldest answers are forgotten
 /// first. A request in progress is never forgotten: when these alone fill the inbox, a new request
-/// is refused. Beside the bytes counted, an entry takes 200 to 400 bytes, plus the sizes of `W` and
-/// `A`; what a waiter holds on the heap is not counted. After a burst, the tables give their memory
-/// back when fewer than a quarter of the entries are left.
+/// is refused. Beside the bytes counted, a request in progress takes 100 to 200 bytes plus one to two
+/// times the size of `W`, and an answered one 80 to 200 plus one to two times the size of `A`; what a
+/// waiter holds on the heap is not counted. After a burst, the tables give their memory back when
+/// fewer than a quarter of the entries are left.
 ///
 /// # Cost
 ///
-/// Each call is O(1), amortised: nothing is scanned. Keys come from the wire, so they are hashed
-/// with a key of this inbox's own.
+/// Each call is O(1), amortised: nothing is scanned, and a key is hashed once, when it is made.
+/// Answers lie in the order of their age, so an inbox that forgets one for each that it remembers
+/// goes through memory from one end to the other.
 pub struct Inbox<W, A> {
     limits: InboxLimits,
-    entries: HashMap<InboxKey, Entry<W, A>>,
-    // Invariant: the keys of the answered entries, each once, by the time of the answer.
-    answered: VecDeque<(Instant, InboxKey)>,
-    // Invariant: keys and answers of all entries; keys of those in progress alone.
-    bytes: usize,
-    bytes_in_progress: usize,
+    // Invariant: no key is in both tables.
+    in_progress: HashMap<InboxKey, InProgress<W>, BuildPrehashed>,
+    answered: Answers<A>,
     high_water: HighWater,
 }
 
-struct Entry<W, A> {
+struct InProgress<W> {
     fingerprint: u64,
-    state: State<W, A>,
-}
-
-enum State<W, A> {
-    InProgress { first: W, joined: Vec<W> },
-    Answered { answer: A, bytes: usize },
+    first: W,
+    joined: Vec<W>,
 }
 
 impl<W, A> Inbox<W, A> {
@@ -153,10 +165,8 @@ impl<W, A> Inbox<W, A> {
     pub fn new(limits: InboxLimits) -> Self {
         Self {
             limits,
-            entries: HashMap::new(),
-            answered: VecDeque::new(),
-            bytes: 0,
-            bytes_in_progress: 0,
+            in_progress: HashMap::default(),
+            answered: Answers::new(),
             high_water: HighWater::default(),
         }
     }
@@ -177,36 +187,35 @@ impl<W, A> Inbox<W, A> {
         A: Clone,
     {
         self.expire(now);
-        let Some(entry) = self.entries.get_mut(&key) else {
-            return self.admit_new(key, fingerprint, waiter);
-        };
-        if entry.fingerprint != fingerprint {
-            return Admission::Mismatch(waiter);
+        if let Some(running) = self.in_progress.get_mut(&key) {
+            if running.fingerprint != fingerprint {
+                return Admission::Mismatch(waiter);
+            }
+            if running.joined.len() >= self.limits.joined {
+                return Admission::Full(waiter);
+            }
+            running.joined.push(waiter);
+            return Admission::Joined;
         }
-        match &mut entry.state {
-            State::Answered { answer, .. } => {
-                Admission::Answered { waiter, answer: answer.clone() }
-            }
-            State::InProgress { joined, .. } if joined.len() < self.limits.joined => {
-                joined.push(waiter);
-                Admission::Joined
-            }
-            State::InProgress { .. } => Admission::Full(waiter),
+        match self.answered.get(&key) {
+            None => self.admit_new(key, fingerprint, waiter),
+            Some(known) if known.fingerprint != fingerprint => Admission::Mismatch(waiter),
+            Some(known) => Admission::Answered { waiter, answer: known.answer.clone() },
         }
     }
 
     fn admit_new(&mut self, key: InboxKey, fingerprint: u64, waiter: W) -> Admission<W, A> {
         let InboxLimits { entries, bytes, .. } = self.limits;
         // Forget answers only if that makes room.
-        if self.in_progress() >= entries || self.bytes_in_progress + key.bytes() > bytes {
+        if self.in_progress() >= entries || self.bytes_in_progress() + KEY_BYTES > bytes {
             return Admission::Full(waiter);
         }
-        while (self.len() >= entries || self.bytes + key.bytes() > bytes) && self.forget_oldest() {}
-        self.bytes += key.bytes();
-        self.bytes_in_progress += key.bytes();
-        let state = State::InProgress { first: waiter, joined: Vec::new() };
-        self.entries.insert(key, Entry { fingerprint, state });
-        self.high_water.raise(self.entries.len());
+        while (self.len() >= entries || self.bytes() + KEY_BYTES > bytes)
+            && self.answered.forget_oldest()
+        {}
+        let running = InProgress { fingerprint, first: waiter, joined: Vec::new() };
+        self.in_progress.insert(key, running);
+        self.high_water.raise(self.in_progress.len());
         Admission::Execute
     }
 
@@ -225,22 +234,15 @@ impl<W, A> Inbox<W, A> {
         now: Instant,
     ) -> Waiters<W> {
         self.expire(now);
-        if self.bytes_in_progress.saturating_add(size_bytes) > self.limits.bytes {
-            return self.abandon(key);
-        }
-        let hash_map::Entry::Occupied(mut slot) = self.entries.entry(key.clone()) else {
+        let Some(InProgress { fingerprint, first, joined }) = self.end(key) else {
             return Waiters::none();
         };
-        if matches!(slot.get().state, State::Answered { .. }) {
-            return Waiters::none();
+        let bytes = KEY_BYTES.saturating_add(size_bytes);
+        if self.bytes_in_progress().saturating_add(bytes) <= self.limits.bytes {
+            while self.bytes() > self.limits.bytes - bytes && self.answered.forget_oldest() {}
+            self.answered.push(Remembered { key: *key, fingerprint, since: now, bytes, answer });
         }
-        self.answered.push_back((now, slot.key().clone()));
-        self.bytes_in_progress -= key.bytes();
-        let answered = State::Answered { answer, bytes: size_bytes };
-        let ended = mem::replace(&mut slot.get_mut().state, answered);
-        while self.bytes > self.limits.bytes - size_bytes && self.forget_oldest() {}
-        self.bytes += size_bytes;
-        ended.into_waiters()
+        Waiters::new(first, joined)
     }
 
     /// Ends a request in progress without an answer; call it when the handler was dropped or
@@ -249,12 +251,8 @@ impl<W, A> Inbox<W, A> {
     /// The request is forgotten, so that a retry executes. Yields the waiters, as
     /// [`finish`](Self::finish) does; nobody when no request with this key is in progress.
     pub fn abandon(&mut self, key: &InboxKey) -> Waiters<W> {
-        match self.entries.get(key) {
-            Some(Entry { state: State::InProgress { .. }, .. }) => {}
-            _ => return Waiters::none(),
-        }
-        self.bytes_in_progress -= key.bytes();
-        self.remove(key).map_or_else(Waiters::none, State::into_waiters)
+        let ended = self.end(key);
+        ended.map_or_else(Waiters::none, |ended| Waiters::new(ended.first, ended.joined))
     }
 
     /// Forgets the answers that are as old as [`InboxLimits::age`].
@@ -262,62 +260,42 @@ impl<W, A> Inbox<W, A> {
     /// [`admit`](Self::admit) and [`finish`](Self::finish) do this too; call it now and then when
     /// there may be no requests.
     pub fn expire(&mut self, now: Instant) {
-        while let Some((since, _)) = self.answered.front()
-            && now.saturating_duration_since(*since) >= self.limits.age
-            && self.forget_oldest()
+        while let Some(since) = self.answered.oldest()
+            && now.saturating_duration_since(since) >= self.limits.age
+            && self.answered.forget_oldest()
         {}
     }
 
     /// How many requests are remembered, in progress and answered.
     pub fn len(&self) -> usize {
-        self.entries.len()
+        self.in_progress.len() + self.answered.len()
     }
 
     /// Whether nothing is remembered.
     pub fn is_empty(&self) -> bool {
-        self.entries.is_empty()
+        self.len() == 0
     }
 
     /// How many requests are in progress.
     pub fn in_progress(&self) -> usize {
-        self.entries.len() - self.answered.len()
+        self.in_progress.len()
     }
 
     /// The bytes of all keys and remembered answers, as [`InboxLimits::bytes`] counts them.
     pub fn bytes(&self) -> usize {
-        self.bytes
+        self.bytes_in_progress() + self.answered.bytes()
     }
 
-    /// Whether there was an answer to forget.
-    fn forget_oldest(&mut self) -> bool {
-        let Some((_, key)) = self.answered.pop_front() else { return false };
-        self.remove(&key).is_some()
+    fn bytes_in_progress(&self) -> usize {
+        self.in_progress.len() * KEY_BYTES
     }
 
-    fn remove(&mut self, key: &InboxKey) -> Option<State<W, A>> {
-        let state = self.entries.remove(key)?.state;
-        self.bytes -= key.bytes() + state.answer_bytes();
-        if let Some(capacity) = self.high_water.lower(self.entries.len()) {
-            self.entries.shrink_to(capacity);
-            self.answered.shrink_to(capacity);
+    fn end(&mut self, key: &InboxKey) -> Option<InProgress<W>> {
+        let ended = self.in_progress.remove(key)?;
+        if let Some(capacity) = self.high_water.lower(self.in_progress.len()) {
+            self.in_progress.shrink_to(capacity);
         }
-        Some(state)
-    }
-}
-
-impl<W, A> State<W, A> {
-    fn answer_bytes(&self) -> usize {
-        match self {
-            Self::InProgress { .. } => 0,
-            Self::Answered { bytes, .. } => *bytes,
-        }
-    }
-
-    fn into_waiters(self) -> Waiters<W> {
-        match self {
-            Self::InProgress { first, joined } => Waiters::new(first, joined),
-            Self::Answered { .. } => Waiters::none(),
-        }
+        Some(ended)
     }
 }
 
@@ -326,7 +304,7 @@ impl<W, A> fmt::Debug for Inbox<W, A> {
         f.debug_struct("Inbox")
             .field("len", &self.len())
             .field("in_progress", &self.in_progress())
-            .field("bytes", &self.bytes)
+            .field("bytes", &self.bytes())
             .field("limits", &self.limits)
             .finish_non_exhaustive()
     }
@@ -348,9 +326,6 @@ mod tests {
     fn key(number: u64) -> InboxKey {
         InboxKey::new("r", &number.to_be_bytes())
     }
-
-    /// Length prefix, topic and correlation data.
-    const KEY_BYTES: usize = size_of::<usize>() + 1 + 8;
 
     #[test]
     fn a_retry_gets_the_same_answer_without_executing() {
@@ -487,10 +462,10 @@ mod tests {
             assert_eq!(waiters.collect::<Vec<_>>(), [n]);
             assert!(inbox.len() <= 5_000);
         }
-        assert!(inbox.entries.capacity() <= 20_000 && inbox.answered.capacity() <= 20_000);
+        assert!(inbox.in_progress.capacity() <= 256 && inbox.answered.capacity() <= 20_000);
         inbox.expire(base + Duration::from_secs(11));
         assert_eq!((inbox.len(), inbox.in_progress(), inbox.bytes()), (0, 0, 0));
-        assert!(inbox.entries.capacity() <= 256 && inbox.answered.capacity() <= 256);
+        assert!(inbox.in_progress.capacity() <= 256 && inbox.answered.capacity() <= 256);
     }
 
     #[test]
@@ -500,14 +475,14 @@ mod tests {
         for n in 0..50_000 {
             assert_eq!(inbox.admit(key(n), 0, now, n), Execute);
         }
-        assert!(inbox.entries.capacity() >= 50_000);
+        assert!(inbox.in_progress.capacity() >= 50_000);
         for n in 0..50_000 {
             assert_eq!(inbox.finish(&key(n), n, 8, now).len(), 1);
         }
         assert!(inbox.answered.capacity() >= 50_000);
         inbox.expire(now + InboxLimits::default().age);
         assert!(inbox.is_empty());
-        assert!(inbox.entries.capacity() <= 256 && inbox.answered.capacity() <= 256);
+        assert!(inbox.in_progress.capacity() <= 256 && inbox.answered.capacity() <= 256);
     }
 
     /// The same behaviour as one list: requests in progress and answers, oldest answer first.
@@ -583,7 +558,7 @@ mod tests {
             let in_progress = |e: &ModelEntry| e.key == key && e.answer.is_none();
             let Some(at) = self.entries.iter().position(in_progress) else { return Vec::new() };
             let mut entry = self.entries.remove(at);
-            let waiters = mem::take(&mut entry.waiters);
+            let waiters = std::mem::take(&mut entry.waiters);
             if answer.is_some() {
                 self.add(ModelEntry { answer, ..entry });
             }
@@ -651,7 +626,7 @@ mod tests {
                 drop(inbox.abandon(&key(k)));
             }
             inbox.expire(now + AGE);
-            prop_assert_eq!((inbox.len(), inbox.bytes(), inbox.bytes_in_progress), (0, 0, 0));
+            prop_assert_eq!((inbox.len(), inbox.bytes()), (0, 0));
         }
     }
 }

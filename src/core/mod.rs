@@ -1,5 +1,6 @@
 //! The protocol without I/O: no clock, no random numbers, no task, no network library.
 
+mod answers;
 mod children;
 mod ended;
 pub mod exchange;
@@ -8,6 +9,7 @@ pub mod inbox;
 pub mod index;
 pub(crate) mod lanes;
 pub mod packet;
+mod prehashed;
 mod recent;
 pub mod routes;
 pub(crate) mod short;

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use bytes::Bytes;
 use tokio::sync::oneshot;
 
+use crate::core::Waiters;
 use crate::core::inbox::{Admission, Inbox, InboxKey, InboxLimits};
 use crate::core::packet::Text;
 use crate::layer::{invites_retry, now};
@@ -39,7 +40,7 @@ impl Memory {
         let key = InboxKey::new(topic.as_str(), data);
         let fingerprint = self.hasher.hash_one((parts.topic.as_str(), request.payload()));
         let (waiter, answer) = oneshot::channel();
-        let admission = self.lock().admit(key.clone(), fingerprint, now(), waiter);
+        let admission = self.lock().admit(key, fingerprint, now(), waiter);
         match admission {
             Admission::Execute => {
                 Entrance::Execute(Execution { memory: self.clone(), key: Some(key) })
@@ -52,6 +53,13 @@ impl Memory {
             Admission::Full(_) => Entrance::Done(Err(Status::UNAVAILABLE
                 .with_message("too many requests in progress to remember another"))),
         }
+    }
+
+    fn remember(&self, key: &InboxKey, response: &Response) {
+        let answer = copy(response);
+        let size = size(&answer);
+        let waiters = self.lock().finish(key, answer, size, now());
+        tell(waiters, response);
     }
 
     pub(super) fn lock(&self) -> MutexGuard<'_, Inbox<oneshot::Sender<Response>, Response>> {
@@ -69,15 +77,11 @@ pub(super) struct Execution {
 impl Execution {
     pub(super) fn finish(mut self, response: &Response) {
         let Some(key) = self.key.take() else { return };
-        let answer = copy(response);
-        let waiters = if invites_retry(response.status()) {
-            self.memory.lock().abandon(&key)
+        if invites_retry(response.status()) {
+            let waiters = self.memory.lock().abandon(&key);
+            tell(waiters, response);
         } else {
-            self.memory.lock().finish(&key, answer.clone(), size(&answer), now())
-        };
-        for waiter in waiters {
-            // It fails for the first, which has the answer, and for those that have gone.
-            let _ = waiter.send(answer.clone());
+            self.memory.remember(&key, response);
         }
     }
 }
@@ -85,15 +89,21 @@ impl Execution {
 impl Drop for Execution {
     fn drop(&mut self) {
         let Some(key) = self.key.take() else { return };
-        let answer = Response::error(if std::thread::panicking() {
-            Status::INTERNAL
-        } else {
-            Status::TIMEOUT.with_message("its execution was cut short, and is not repeated")
-        });
-        let waiters = self.memory.lock().finish(&key, answer.clone(), size(&answer), now());
-        for waiter in waiters {
-            let _ = waiter.send(answer.clone());
-        }
+        self.memory.remember(
+            &key,
+            &Response::error(if std::thread::panicking() {
+                Status::INTERNAL
+            } else {
+                Status::TIMEOUT.with_message("its execution was cut short, and is not repeated")
+            }),
+        );
+    }
+}
+
+/// Gives the answer to those who wait: all but the first, who has it, and those that have gone.
+fn tell(waiters: Waiters<oneshot::Sender<Response>>, response: &Response) {
+    for waiter in waiters.filter(|waiter| !waiter.is_closed()) {
+        let _ = waiter.send(copy(response));
     }
 }
 
