@@ -281,6 +281,11 @@ impl<W, A> Inbox<W, A> {
         self.in_progress.len()
     }
 
+    /// Whether a request with this key is in progress, so that another copy would have to wait.
+    pub fn is_in_progress(&self, key: &InboxKey) -> bool {
+        self.in_progress.contains_key(key)
+    }
+
     /// The bytes of all keys and remembered answers, as [`InboxLimits::bytes`] counts them.
     pub fn bytes(&self) -> usize {
         self.bytes_in_progress() + self.answered.bytes()
@@ -335,7 +340,9 @@ mod tests {
         assert_eq!(inbox.admit(key(1), 0, now, 11), Joined);
         assert_eq!(inbox.admit(key(2), 0, now, 20), Execute);
         assert_eq!(inbox.in_progress(), 2);
+        assert!(inbox.is_in_progress(&key(1)));
         assert_eq!(inbox.finish(&key(1), "soup", 4, now).collect::<Vec<_>>(), [10, 11]);
+        assert!(!inbox.is_in_progress(&key(1)));
         let answered = Answered { waiter: 12, answer: "soup" };
         assert_eq!(inbox.admit(key(1), 0, now, 12), answered);
         assert_eq!((inbox.len(), inbox.in_progress()), (2, 1));

@@ -12,10 +12,13 @@ use crate::core::packet::Text;
 use crate::layer::{invites_retry, now};
 use crate::message::{Request, Response, Status};
 
+/// A copy that waits for the answer. Nothing for the first, which has it.
+type Waiter = Option<oneshot::Sender<Response>>;
+
 /// The requests that are remembered.
 pub(super) struct Memory {
     // Invariant: no code of others runs under the lock, so a panic cannot leave it half changed.
-    inbox: Mutex<Inbox<oneshot::Sender<Response>, Response>>,
+    inbox: Mutex<Inbox<Waiter, Response>>,
     hasher: RandomState,
 }
 
@@ -39,13 +42,17 @@ impl Memory {
         };
         let key = InboxKey::new(topic.as_str(), data);
         let fingerprint = self.hasher.hash_one((parts.topic.as_str(), request.payload()));
-        let (waiter, answer) = oneshot::channel();
-        let admission = self.lock().admit(key, fingerprint, now(), waiter);
+        let mut inbox = self.lock();
+        let (waiter, answer) = inbox.is_in_progress(&key).then(oneshot::channel).unzip();
+        let admission = inbox.admit(key, fingerprint, now(), waiter);
+        drop(inbox);
         match admission {
             Admission::Execute => {
                 Entrance::Execute(Execution { memory: self.clone(), key: Some(key) })
             }
-            Admission::Joined => Entrance::Wait(answer),
+            Admission::Joined => {
+                Entrance::Wait(answer.expect("it was in progress, so there is a channel"))
+            }
             Admission::Answered { answer, .. } => Entrance::Done(Ok(answer)),
             Admission::Mismatch(_) => Entrance::Done(Err(
                 Status::CONFLICT.with_message("another request has used this correlation data")
@@ -62,7 +69,7 @@ impl Memory {
         tell(waiters, response);
     }
 
-    pub(super) fn lock(&self) -> MutexGuard<'_, Inbox<oneshot::Sender<Response>, Response>> {
+    pub(super) fn lock(&self) -> MutexGuard<'_, Inbox<Waiter, Response>> {
         self.inbox.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -100,9 +107,10 @@ impl Drop for Execution {
     }
 }
 
-/// Gives the answer to those who wait: all but the first, who has it, and those that have gone.
-fn tell(waiters: Waiters<oneshot::Sender<Response>>, response: &Response) {
-    for waiter in waiters.filter(|waiter| !waiter.is_closed()) {
+/// Gives the answer to those who wait.
+fn tell(waiters: Waiters<Waiter>, response: &Response) {
+    for waiter in waiters.flatten() {
+        // It fails for those that have gone.
         let _ = waiter.send(copy(response));
     }
 }
