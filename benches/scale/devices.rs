@@ -14,62 +14,109 @@ use tower::ServiceExt;
 use tower_mqtt::{Hub, Request, Requester};
 
 use super::process::Process;
+use super::targets::{Targets, median};
 
-/// Calls in flight while each device is called.
+/// Calls in flight while each device is called. The bare server has the same.
 const IN_FLIGHT: usize = 256;
+const ROUNDS: usize = 5;
 
-pub(crate) fn measure(counts: &[usize]) -> Result<(), Error> {
-    let devices = build_devices()?;
+/// 12 KB.
+const IDLE_KIB: f64 = 12_000.0 / 1024.0;
+
+pub(crate) fn measure(counts: &[usize], targets: &mut Targets) -> Result<(), Error> {
+    let peers = build_peers()?;
     println!(
-        "\n| devices on the hub | KiB each, idle | bare ntex-mqtt | one call to each: s | µs | CPU µs |"
+        "\n| devices | KiB each, idle: hub | bare | one call to each, µs: hub | bare | ÷ | CPU µs: hub | bare | ÷ |"
     );
-    println!("|--:|--:|--:|--:|--:|--:|");
+    println!("|--:|--:|--:|--:|--:|--:|--:|--:|--:|");
     for &count in counts {
         // Standard streams, listener and event loops need a few.
         if count + 100 > file_limit()? {
-            println!("| {count} | skipped: the limit of open files is {} ||||", file_limit()?);
+            println!("| {count} | skipped: the limit of open files is {} |||||||", file_limit()?);
             continue;
         }
-        let mut hub = Process::role(&["hub"])?;
-        let (memory, process) = connect(&mut hub, &devices, count)?;
-        let calls = hub.tell(&count.to_string())?;
-        drop(process);
-        let mut bare = Process::start(&devices, &["respond"])?;
-        let (bare_memory, _process) = connect(&mut bare, &devices, count)?;
-        println!("| {count} | {memory:.1} | {bare_memory:.1} | {calls}");
+        let mut hub = Server::start(Process::role(&["hub"])?, &peers, count)?;
+        let bare = Process::start(&peers.join("bare-hub"), &[])?;
+        let mut bare = Server::start(bare, &peers, count)?;
+        let mut rounds = Vec::new();
+        for _ in 0..ROUNDS {
+            rounds.push((hub.call_each(count)?, bare.call_each(count)?));
+        }
+        let of = |figure: fn(&(Called, Called)) -> f64| median(rounds.iter().map(figure).collect());
+        let slower = of(|(hub, bare)| hub.micros / bare.micros)?;
+        println!(
+            "| {count} | {:.1} | {:.1} | {:.1} | {:.1} | {slower:.2} | {:.1} | {:.1} | {:.2} |",
+            hub.kib_each,
+            bare.kib_each,
+            of(|(hub, _)| hub.micros)?,
+            of(|(_, bare)| bare.micros)?,
+            of(|(hub, _)| hub.cpu_micros)?,
+            of(|(_, bare)| bare.cpu_micros)?,
+            of(|(hub, bare)| hub.cpu_micros / bare.cpu_micros)?,
+        );
+        if count == 10_000 {
+            targets.check("idle device on the hub, KiB (12 KB), 10,000", hub.kib_each, IDLE_KIB);
+            targets.check("one call to each of 10,000 devices, time ÷ bare", slower, 1.4);
+        }
     }
     println!(
-        "\nMemory and CPU of the server's process alone. Target: an idle device at most 11.7 KiB."
+        "\nMemory and CPU of the server's process alone. {IN_FLIGHT} calls in flight. Medians of {ROUNDS} rounds."
     );
     Ok(())
 }
 
-/// Connects devices to the server, and says how much it has grown by each, in KiB.
-fn connect(server: &mut Process, devices: &Path, count: usize) -> Result<(f64, Process), Error> {
-    let address = server.line()?;
-    let before = current_memory(server.id())?;
-    let count_text = count.to_string();
-    let arguments = ["devices", "--address", &address, "--count", &count_text];
-    let mut process = Process::start(devices, &arguments)?;
-    process.line()?;
-    let grown = current_memory(server.id())?.saturating_sub(before);
-    Ok((grown as f64 / count as f64, process))
+/// A server, and its devices.
+struct Server {
+    process: Process,
+    _devices: Process,
+    /// What it has grown by for each device.
+    kib_each: f64,
 }
 
-/// The devices are plain ntex-mqtt clients: one thread for all of them.
-fn build_devices() -> Result<PathBuf, Error> {
+/// What one call took.
+struct Called {
+    micros: f64,
+    cpu_micros: f64,
+}
+
+impl Server {
+    fn start(mut process: Process, peers: &Path, count: usize) -> Result<Self, Error> {
+        let address = process.line()?;
+        let before = current_memory(process.id())?;
+        let count_text = count.to_string();
+        let arguments = ["devices", "--address", &address, "--count", &count_text];
+        let mut devices = Process::start(&peers.join("bare-ntex-mqtt"), &arguments)?;
+        devices.line()?;
+        let grown = current_memory(process.id())?.saturating_sub(before);
+        Ok(Self { process, _devices: devices, kib_each: grown as f64 / count as f64 })
+    }
+
+    /// Calls each of its devices once.
+    fn call_each(&mut self, count: usize) -> Result<Called, Error> {
+        let cpu = cpu_time(self.process.id())?;
+        let seconds: f64 = self.process.tell(&count.to_string())?.parse()?;
+        let cpu = cpu_time(self.process.id())?.saturating_sub(cpu);
+        let each = |seconds: f64| seconds * 1e6 / count as f64;
+        Ok(Called { micros: each(seconds), cpu_micros: each(cpu.as_secs_f64()) })
+    }
+}
+
+/// The bare server, and the devices: plain ntex-mqtt clients, one thread for all of them. Returns
+/// the folder.
+fn build_peers() -> Result<PathBuf, Error> {
     let package = Path::new(env!("CARGO_MANIFEST_DIR")).join("benches/peers");
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let status = Command::new(cargo)
-        .args(["build", "--release", "--quiet", "--bin", "bare-ntex-mqtt", "--manifest-path"])
+        .args(["build", "--release", "--quiet", "--bin", "bare-ntex-mqtt", "--bin", "bare-hub"])
+        .arg("--manifest-path")
         .arg(package.join("Cargo.toml"))
         .arg("--target-dir")
         .arg(package.join("target"))
         .status()?;
     if !status.success() {
-        return Err("the devices do not build".into());
+        return Err("the peers do not build".into());
     }
-    Ok(package.join("target/release/bare-ntex-mqtt"))
+    Ok(package.join("target/release"))
 }
 
 /// Of this process, which its children inherit.
@@ -80,20 +127,17 @@ fn file_limit() -> Result<usize, Error> {
     Ok(soft.and_then(|soft| soft.parse().ok()).unwrap_or(usize::MAX))
 }
 
-/// Writes its address. For each line, a number of devices, it calls each of them once.
+/// Writes its address. For each line, a number of devices, it calls each of them once, and writes
+/// how many seconds that took.
 pub(crate) async fn hub() -> Result<(), Error> {
     let hub = Hub::builder().bind("127.0.0.1:0").start().await?;
     println!("mqtt://{}", hub.local_addr().ok_or("the hub listens nowhere")?);
     let requester = Requester::builder(hub.link("caller")).build().await?;
     let mut lines = BufReader::new(tokio::io::stdin()).lines();
     while let Some(line) = lines.next_line().await? {
-        let count: usize = line.parse()?;
-        let (cpu, start) = (cpu_time(std::process::id())?, Instant::now());
-        call_each(&requester, count).await?;
-        let seconds = start.elapsed().as_secs_f64();
-        let cpu = cpu_time(std::process::id())?.saturating_sub(cpu).as_secs_f64();
-        let each = |seconds: f64| seconds * 1e6 / count as f64;
-        println!("{seconds:.2} | {:.1} | {:.1} |", each(seconds), each(cpu));
+        let start = Instant::now();
+        call_each(&requester, line.parse()?).await?;
+        println!("{}", start.elapsed().as_secs_f64());
     }
     Ok(())
 }

@@ -6,11 +6,14 @@ mod flight;
 mod losses;
 mod memory;
 mod process;
+mod targets;
 
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use closed_loop::Error;
+
+use self::targets::Targets;
 
 #[derive(Parser)]
 struct Arguments {
@@ -74,24 +77,26 @@ fn run(role: impl Future<Output = Result<(), Error>>) -> Result<(), Error> {
     tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(role)
 }
 
-type Part<'a> = &'a dyn Fn() -> Result<(), Error>;
+type Part<'a> = &'a dyn Fn(&mut Targets) -> Result<(), Error>;
 
 /// A part that fails leaves the others.
 fn measure(arguments: &Arguments) -> Result<(), Error> {
     let parts: [(&str, Part<'_>); 4] = [
-        ("devices", &|| devices::measure(&arguments.devices)),
-        ("flight", &|| flight::measure(&arguments.in_flight)),
-        ("losses", &|| losses::measure(arguments.lost)),
-        ("memory", &|| memory::measure(arguments.remembered)),
+        ("devices", &|targets| devices::measure(&arguments.devices, targets)),
+        ("flight", &|targets| flight::measure(&arguments.in_flight, targets)),
+        ("losses", &|_| losses::measure(arguments.lost)),
+        ("memory", &|targets| memory::measure(arguments.remembered, targets)),
     ];
+    let mut targets = Targets::default();
     let mut failed = false;
     for (name, part) in parts {
         if name.contains(&arguments.only)
-            && let Err(error) = part()
+            && let Err(error) = part(&mut targets)
         {
             eprintln!("{name}: {error}");
             failed = true;
         }
     }
+    targets.print();
     if failed { Err("not everything was measured".into()) } else { Ok(()) }
 }
