@@ -103,6 +103,8 @@ impl Hub {
         message: v5::ProtocolMessage,
     ) -> v5::ProtocolMessageAck {
         let v5::ProtocolMessage::Subscribe(mut subscribe) = message else { return message.ack() };
+        // Sending without waiting for acknowledgements needs somebody who hears of them.
+        session.sink().publish_ack_cb(|_, _| {});
         for mut subscription in &mut subscribe {
             let filter = ByteString::from(subscription.topic().as_str());
             self.subscribed.borrow_mut().insert(filter, session.sink().clone());
