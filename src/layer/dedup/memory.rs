@@ -3,12 +3,11 @@
 use std::hash::{BuildHasher, RandomState};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use bytes::Bytes;
 use tokio::sync::oneshot;
 
+use super::answer::{Answer, size};
 use crate::core::Waiters;
 use crate::core::inbox::{Admission, Inbox, InboxKey, InboxLimits};
-use crate::core::packet::Text;
 use crate::layer::{invites_retry, now};
 use crate::message::{Request, Response, Status};
 
@@ -18,7 +17,7 @@ type Waiter = Option<oneshot::Sender<Response>>;
 /// The requests that are remembered.
 pub(super) struct Memory {
     // Invariant: no code of others runs under the lock, so a panic cannot leave it half changed.
-    inbox: Mutex<Inbox<Waiter, Response>>,
+    inbox: Mutex<Inbox<Waiter, Answer>>,
     hasher: RandomState,
 }
 
@@ -53,7 +52,7 @@ impl Memory {
             Admission::Joined => {
                 Entrance::Wait(answer.expect("it was in progress, so there is a channel"))
             }
-            Admission::Answered { answer, .. } => Entrance::Done(Ok(answer)),
+            Admission::Answered { answer, .. } => Entrance::Done(Ok(answer.into_response())),
             Admission::Mismatch(_) => Entrance::Done(Err(
                 Status::CONFLICT.with_message("another request has used this correlation data")
             )),
@@ -63,13 +62,12 @@ impl Memory {
     }
 
     fn remember(&self, key: &InboxKey, response: &Response) {
-        let answer = copy(response);
-        let size = size(&answer);
+        let (answer, size) = (Answer::of(response), size(response));
         let waiters = self.lock().finish(key, answer, size, now());
         tell(waiters, response);
     }
 
-    pub(super) fn lock(&self) -> MutexGuard<'_, Inbox<Waiter, Response>> {
+    pub(super) fn lock(&self) -> MutexGuard<'_, Inbox<Waiter, Answer>> {
         self.inbox.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -111,26 +109,6 @@ impl Drop for Execution {
 fn tell(waiters: Waiters<Waiter>, response: &Response) {
     for waiter in waiters.flatten() {
         // It fails for those that have gone.
-        let _ = waiter.send(copy(response));
+        let _ = waiter.send(Answer::of(response).into_response());
     }
-}
-
-/// The answer as it is sent, sharing no memory with anything: neither with the buffer that its
-/// payload may be a slice of, nor with the extensions.
-fn copy(response: &Response) -> Response {
-    let mut copy = Response::new(Bytes::copy_from_slice(response.payload()))
-        .with_status(response.status().clone());
-    if let Some(content_type) = response.content_type() {
-        copy = copy.with_content_type(content_type.to_owned());
-    }
-    *copy.user_properties_mut() = response.user_properties().clone();
-    copy
-}
-
-fn size(response: &Response) -> usize {
-    let pair = |(name, value): (&str, &str)| name.len() + value.len() + size_of::<[Text; 2]>();
-    response.payload().len()
-        + response.content_type().map_or(0, str::len)
-        + response.status().message().map_or(0, str::len)
-        + response.user_properties().iter().map(pair).sum::<usize>()
 }

@@ -54,6 +54,7 @@
 //! a process that is started again remembers nothing. Where that matters, share the memory: see
 //! [`DedupStore`].
 
+mod answer;
 mod future;
 mod memory;
 mod store;
