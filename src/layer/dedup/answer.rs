@@ -67,3 +67,22 @@ pub(super) fn size(response: &Response) -> usize {
         + response.status().message().map_or(0, str::len)
         + response.user_properties().iter().map(pair).sum::<usize>()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_answer_is_repeated_as_it_was() {
+        let plain = Response::new("miso").with_status(201);
+        let status = Status::NOT_FOUND.with_message("no such dish");
+        let full = plain.clone().with_status(status).with_content_type("text/plain");
+        for response in [plain, full.with_user_property("a", "b")] {
+            let again = Answer::of(&response).into_response();
+            assert_eq!(again.status(), response.status());
+            assert_eq!(again.payload(), response.payload());
+            assert_eq!(again.content_type(), response.content_type());
+            assert_eq!(again.user_properties(), response.user_properties());
+        }
+    }
+}
