@@ -19,7 +19,7 @@ use std::time::Duration;
 
 use ntex::io::{IoBoxed, RecvError};
 use ntex_mqtt::error::DecodeError;
-use ntex_mqtt::v5::codec::{Codec, Disconnect, DisconnectReasonCode, Encoded, Packet, Subscribe};
+use ntex_mqtt::v5::codec::{Codec, Disconnect, DisconnectReasonCode, Subscribe};
 use tokio::time::timeout;
 
 use self::aliases::Aliases;
@@ -91,11 +91,10 @@ impl Connection {
                 Err(ended) => break ended,
             }
         };
-        let Self { io, codec, seat, .. } = self;
+        let Self { io, outbound, seat, .. } = self;
         tracing::debug!(client_id = %seat.client.client_id, ?ended, "a client is gone");
         if let Ended::Violated(reason) = ended {
-            let _ =
-                io.encode(Encoded::Packet(Packet::Disconnect(Disconnect::new(reason))), &*codec);
+            outbound.disconnect(Disconnect::new(reason));
         }
         seat.worker.leave(&seat.client);
         shut_down(&io).await;
@@ -105,6 +104,10 @@ impl Connection {
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<Subscribe, Ended>> {
         for _ in 0..PACKETS_PER_TURN {
             match self.io.poll_recv(&*self.codec, cx) {
+                // What comes behind our own DISCONNECT is not answered.
+                Poll::Ready(Ok(_)) if self.outbound.is_closed() => {
+                    return Poll::Ready(Err(Ended::Lost));
+                }
                 Poll::Ready(Ok(decoded)) => {
                     self.keep_alive.heard();
                     if let Some(waits) = self.receive(decoded).transpose() {

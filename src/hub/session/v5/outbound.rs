@@ -6,7 +6,7 @@ use std::rc::Rc;
 
 use ntex::io::IoRef;
 use ntex::util::HashSet;
-use ntex_mqtt::v5::codec::{Codec, Encoded, Packet};
+use ntex_mqtt::v5::codec::{Codec, Disconnect, Encoded, Packet};
 
 use crate::core::packet::{Message, Qos, ReasonCode};
 use crate::hub::convert;
@@ -21,6 +21,8 @@ pub(in crate::hub) struct Outbound {
     /// Of the client: how many messages at QoS 1 it takes without acknowledging them.
     receive_maximum: usize,
     last_id: Cell<u16>,
+    /// Nothing follows a DISCONNECT [MQTT-3.14.4-1].
+    closed: Cell<bool>,
     /// What it has not acknowledged. At most `receive_maximum`, so that one of the packet identifiers is
     /// free while there may be more.
     unacknowledged: RefCell<HashSet<NonZeroU16>>,
@@ -39,6 +41,7 @@ impl Outbound {
             writer,
             receive_maximum: receive_maximum.into(),
             last_id: Cell::new(0),
+            closed: Cell::new(false),
             unacknowledged: RefCell::default(),
         }
     }
@@ -55,9 +58,17 @@ impl Outbound {
             && (qos == Qos::AtMostOnce || self.unacknowledged.borrow().len() < self.receive_maximum)
     }
 
+    /// Whether this side has ended the connection.
+    pub(super) fn is_closed(&self) -> bool {
+        self.closed.get()
+    }
+
     /// Writes a message that [may be sent](Self::may_send). `false`: the connection is closed, or the
     /// client takes no packet of this size.
     pub(in crate::hub) fn send(&self, message: &Message) -> bool {
+        if self.is_closed() {
+            return false;
+        }
         let packet_id = match message.qos {
             Qos::AtMostOnce => None,
             Qos::AtLeastOnce => Some(self.next_id()),
@@ -89,16 +100,23 @@ impl Outbound {
         self.unacknowledged.borrow_mut().remove(&packet_id);
     }
 
-    /// Ends the connection and says why.
+    /// Ends the connection and says why. Again: nothing.
     pub(in crate::hub) fn close(&self, reason: ReasonCode) {
-        let packet = Packet::Disconnect(convert::disconnect(reason));
-        // Without it, when it is closed already.
-        let _ = self.io.encode(Encoded::Packet(packet), &*self.codec);
+        self.disconnect(convert::disconnect(reason));
+    }
+
+    pub(super) fn disconnect(&self, packet: Disconnect) {
+        if self.closed.replace(true) {
+            return;
+        }
+        // It is not heard when the connection is lost already.
+        let _ = self.io.encode(Encoded::Packet(Packet::Disconnect(packet)), &*self.codec);
         self.io.close();
     }
 
     /// Ends the connection without waiting for the client.
     pub(in crate::hub) fn terminate(&self) {
+        self.closed.set(true);
         self.io.terminate();
     }
 }
