@@ -18,6 +18,8 @@ mod limits;
 mod raw;
 #[path = "hub/sessions.rs"]
 mod sessions;
+#[path = "hub/version_5.rs"]
+mod version_5;
 
 use std::future::Future;
 use std::net::SocketAddr;

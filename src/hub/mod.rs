@@ -110,7 +110,8 @@
 //! | request to upgrade to WebSocket | 16 KiB | answered 431 |
 //! | WebSocket frame | the longest packet, at least 64 KiB | closed, 1009 |
 //! | bytes that wait to be written while WebSocket pings are answered | 64 KiB | no Pong |
-//! | unacknowledged messages from a client | 1,024 | DISCONNECT 0x93 |
+//! | unacknowledged messages from a client | 1,024 | does not happen: each is acknowledged before the next is taken |
+//! | topic aliases of a client | 16 | DISCONNECT 0x94 |
 //! | subscriptions of a client | 1,024 | SUBACK 0x97 |
 //! | bytes of a device's name | 1,024 | the client does not have this name |
 //! | levels of a topic filter | 128 | SUBACK 0x8F |
