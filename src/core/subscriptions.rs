@@ -132,6 +132,11 @@ impl<C: Copy + Eq + Hash, Q: Copy + Ord> Subscriptions<C, Q> {
         self.clients.get(&client).into_iter().flatten()
     }
 
+    /// Whether a client is subscribed to exactly this filter.
+    pub fn contains(&self, client: C, filter: &TopicFilter) -> bool {
+        self.clients.get(&client).is_some_and(|filters| filters.contains(filter))
+    }
+
     /// The number of filters a client is subscribed to.
     pub fn count_of(&self, client: C) -> usize {
         self.clients.get(&client).map_or(0, HashSet::len)

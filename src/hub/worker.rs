@@ -275,7 +275,9 @@ impl Worker {
         }
         let count =
             self.routes.borrow().count_of(client.key) + self.private.borrow().count_of(client.key);
-        if count >= self.shared.limits.subscriptions {
+        // One that is there is replaced [MQTT-3.8.4-3].
+        let another = || !self.table(filter).borrow().contains(client.key, filter);
+        if count >= self.shared.limits.subscriptions && another() {
             return Err(ReasonCode::QUOTA_EXCEEDED);
         }
         if filter.levels().count() > self.shared.limits.filter_levels {

@@ -63,6 +63,8 @@ async fn subscriptions_are_limited_and_those_that_end_make_room() {
     assert_eq!(a.subscribe("1", 1).await, 1);
     assert_eq!(a.subscribe("clients/a/responses", 1).await, 1);
     assert_eq!(a.subscribe("3", 1).await, 0x97);
+    // One that is there is replaced [MQTT-3.8.4-3].
+    assert_eq!(a.subscribe("1", 0).await, 0);
     assert_eq!(a.unsubscribe("1").await, 0);
     assert_eq!(a.subscribe("3", 1).await, 1);
 }
