@@ -30,13 +30,13 @@ async fn a_topic_alias_stands_for_its_last_topic() {
 #[tokio::test]
 async fn an_alias_that_is_none_ends_the_connection() {
     let (_hub, address) = hub(1).await;
-    for (topic, number) in [("", 1), ("a", 0), ("a", 17)] {
+    for (topic, number, expected) in [("", 1, 0x82), ("a", 0, 0x94), ("a", 17, 0x94)] {
         let mut writer = client(address, "writer").await;
         writer.publish(0x32, topic, b"", &alias(number)).await;
         match soon(writer.read()).await {
-            Some(Packet::Disconnect { reason: 0x94 }) => {}
+            Some(Packet::Disconnect { reason }) if reason == expected => {}
             // The codec says no more of a number that can be none.
-            Some(Packet::Disconnect { reason: 0x81 | 0x82 }) if number == 0 => {}
+            Some(Packet::Disconnect { reason: 0x81 }) if number == 0 => {}
             other => panic!("{topic:?} {number}: {other:?}"),
         }
     }
@@ -106,4 +106,21 @@ async fn connack_says_what_there_is() {
     assert_eq!(properties.find_number(maximum_packet_size), Some(5000));
     let topic_alias_maximum = 0x22;
     assert_eq!(properties.find_number(topic_alias_maximum), Some(16));
+}
+
+#[tokio::test]
+async fn what_the_codec_lets_through_and_the_standard_does_not_ends_the_connection() {
+    let (_hub, address) = hub(1).await;
+    // A PUBLISH without a topic, and with a Subscription Identifier.
+    let no_topic = packet(0x32, &[0, 0, 0, 9, 0]);
+    let identified = packet(0x32, &[0, 1, b't', 0, 9, 2, 0x0B, 1]);
+    // A SUBSCRIBE and an UNSUBSCRIBE of nothing.
+    let (subscribe, unsubscribe) = (packet(0x82, &[0, 9, 0]), packet(0xA2, &[0, 9, 0]));
+    for bytes in [no_topic, identified, subscribe, unsubscribe] {
+        let mut raw = client(address, "a").await;
+        raw.send(&bytes).await;
+        let told = soon(raw.read()).await;
+        assert_eq!(told, Some(Packet::Disconnect { reason: 0x82 }), "{bytes:02x?}");
+        assert_eq!(soon(raw.read()).await, None);
+    }
 }

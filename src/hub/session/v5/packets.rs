@@ -50,10 +50,9 @@ impl Connection {
     }
 
     fn publish(&mut self, mut packet: Publish, payload: NtexBytes) -> Result<(), Ended> {
-        if let Some(alias) = packet.properties.topic_alias
-            && !self.aliases.resolve(alias.get(), &mut packet.topic)
-        {
-            return Err(Ended::Violated(DisconnectReasonCode::TopicAliasInvalid));
+        if let Some(alias) = packet.properties.topic_alias {
+            let resolved = self.aliases.resolve(alias.get(), &mut packet.topic);
+            resolved.map_err(Ended::Violated)?;
         }
         check(&packet, &payload).map_err(Ended::Violated)?;
         let packet_id = packet.packet_id;
@@ -79,6 +78,10 @@ impl Connection {
             let reason = DisconnectReasonCode::SubscriptionIdentifiersNotSupported;
             return Err(Ended::Violated(reason));
         }
+        if topic_filters.is_empty() {
+            // [MQTT-3.8.3-2]
+            return Err(Ended::Violated(DisconnectReasonCode::ProtocolError));
+        }
         let mut status = Vec::with_capacity(topic_filters.len());
         for (filter, options) in topic_filters {
             let reason = match subscription(&filter, options)? {
@@ -99,6 +102,10 @@ impl Connection {
     }
 
     fn unsubscribe(&mut self, packet: &Unsubscribe) -> Result<(), Ended> {
+        if packet.topic_filters.is_empty() {
+            // [MQTT-3.10.3-2]
+            return Err(Ended::Violated(DisconnectReasonCode::ProtocolError));
+        }
         let mut status = Vec::with_capacity(packet.topic_filters.len());
         for filter in &packet.topic_filters {
             let reason = match topic_filter(filter)? {
@@ -142,6 +149,9 @@ fn check(packet: &Publish, payload: &NtexBytes) -> Result<(), DisconnectReasonCo
     } else if packet.qos == QoS::ExactlyOnce {
         // [MQTT-3.2.2-11]
         Err(DisconnectReasonCode::QosNotSupported)
+    } else if packet.topic.is_empty() || !packet.properties.subscription_ids.is_empty() {
+        // MQTT 5 §3.3.2.1, [MQTT-3.3.4-6]
+        Err(DisconnectReasonCode::ProtocolError)
     } else if packet.topic.contains(['+', '#']) {
         // [MQTT-3.3.2-2]
         Err(DisconnectReasonCode::TopicNameInvalid)
