@@ -1,5 +1,6 @@
 //! Clients that come and go: authentication, the end of an earlier session, and the last will.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -163,11 +164,15 @@ impl Worker {
         }
         self.shared.release(&client.client_id, client.key);
         self.shared.presence.leave(client.key.serial);
-        for message in undelivered {
-            self.answer_unavailable(&message);
-        }
-        if let Some(will) = client.will.borrow_mut().take() {
-            self.publish(client, will);
+        let will = client.will.borrow_mut().take();
+        // A hook or a dialect that panics may be why the client leaves: while one panic is on its way, a
+        // second one would end the process.
+        let told = catch_unwind(AssertUnwindSafe(|| {
+            undelivered.for_each(|message| self.answer_unavailable(&message));
+            will.map(|will| self.publish(client, will));
+        }));
+        if told.is_err() {
+            tracing::error!(client_id = %client.client_id, "a panic for a client that leaves");
         }
         // Last, so that all of this has happened when the client's next session starts.
         client.tell_those_who_wait();

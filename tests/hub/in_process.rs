@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tokio::task::JoinSet;
 use tower::ServiceExt;
-use tower_mqtt::hub::HubLimits;
+use tower_mqtt::hub::{Access, HubLimits};
 use tower_mqtt::{
     Hub, InvalidRequest, Request, RequestError, Requester, Responder, Router, Status,
 };
@@ -98,6 +98,32 @@ async fn a_panic_in_the_authorization_hook_costs_one_connection() {
     bad.ping().await;
     assert_eq!(bad.read().await, Some(Packet::PingResp));
     assert_eq!(hub.presence().0.len(), 2);
+}
+
+/// The will is published while the first panic is on its way: a second one would end the process.
+#[tokio::test]
+async fn a_hook_that_panics_for_the_will_as_well_costs_one_connection() {
+    for version in [5, 4] {
+        let hub = Hub::builder().bind("127.0.0.1:0").authorize(|_, client_id, access| {
+            assert!(client_id != "bad" || !matches!(access, Access::Publish(_)));
+            true
+        });
+        let hub = hub.start().await.expect("started");
+        let address = hub.local_addr().expect("bound");
+        let mut good = client(address, "good").await;
+        let connect = Connect::new("bad").version(version).will("gone", "", 1, false);
+        let mut bad = Raw::connect(address, &connect).await;
+        bad.publish(0x30, "t", b"", &Properties::none()).await;
+        assert_eq!(bad.read().await, None);
+        // Lost without a first panic.
+        drop(Raw::connect(address, &connect).await);
+        let mut bad = client(address, "bad").await;
+        bad.ping().await;
+        assert_eq!(bad.read().await, Some(Packet::PingResp));
+        good.ping().await;
+        assert_eq!(good.read().await, Some(Packet::PingResp));
+        assert_eq!(hub.presence().0.len(), 2);
+    }
 }
 
 #[tokio::test]
