@@ -66,6 +66,10 @@ impl Worker {
         will: Option<Message>,
         peer: impl FnOnce() -> Peer,
     ) -> Result<Rc<Client>, ReasonCode> {
+        if credentials.client_id.contains(char::is_control) {
+            // MQTT 5 §1.5.4: U+0000 is none, and the others would look alike where handlers see them.
+            return Err(ReasonCode::CLIENT_IDENTIFIER_NOT_VALID);
+        }
         let identity = self.authenticate(credentials.clone(), entrance).await?;
         let names = devices::names(&credentials, &identity);
         let Credentials { client_id, peer: address, protocol, transport, .. } = credentials;

@@ -68,6 +68,8 @@ async fn what_the_hub_does_not_have_is_refused_in_connack() {
         (Connect::new("a").properties(with_method), 0x8C),
         (Connect::new("a").will("gone", "a", 1, true), 0x9A),
         (Connect::new("a").will("gone", "a", 2, false), 0x9B),
+        (Connect::new("a\0b"), 0x85),
+        (Connect::new("a\nb"), 0x85),
     ] {
         assert_eq!(connack(address, connect).await.0, expected);
     }
