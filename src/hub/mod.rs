@@ -112,6 +112,7 @@
 //! | bytes that wait to be written while WebSocket pings are answered | 64 KiB | no Pong |
 //! | unacknowledged messages from a client | 1,024 | does not happen: each is acknowledged before the next is taken |
 //! | topic aliases of a client | 16 | DISCONNECT 0x94 |
+//! | CONNACK, when the client has set a Maximum Packet Size | that | CONNACK 0x95 if that fits, and closed |
 //! | subscriptions of a client | 1,024 | SUBACK 0x97 |
 //! | bytes of a device's name | 1,024 | the client does not have this name |
 //! | levels of a topic filter | 128 | SUBACK 0x8F |

@@ -9,6 +9,9 @@ use tower_mqtt::hub::Identity;
 use super::raw::{Connect, Packet, Properties, Raw, property};
 use super::{client, hub};
 
+/// Authentication Data (MQTT 5 §3.1.2.11.10).
+const AUTH_DATA: u8 = 0x16;
+
 async fn connack(address: std::net::SocketAddr, connect: Connect) -> (u8, Properties) {
     match Raw::try_connect(address, &connect).await.1 {
         Packet::ConnAck { reason, properties, session_present: false } => (reason, properties),
@@ -68,6 +71,8 @@ async fn what_the_hub_does_not_have_is_refused_in_connack() {
         (Connect::new("a").properties(with_method), 0x8C),
         (Connect::new("a").will("gone", "a", 1, true), 0x9A),
         (Connect::new("a").will("gone", "a", 2, false), 0x9B),
+        (Connect::new("a").will("gone/+", "a", 1, false), 0x90),
+        (Connect::new("a").properties(Properties::none().text(AUTH_DATA, "a")), 0x82),
         (Connect::new("a\0b"), 0x85),
         (Connect::new("a\nb"), 0x85),
     ] {

@@ -124,3 +124,20 @@ async fn what_the_codec_lets_through_and_the_standard_does_not_ends_the_connecti
         assert_eq!(soon(raw.read()).await, None);
     }
 }
+
+#[tokio::test]
+async fn a_client_that_takes_no_connack_is_not_left_waiting_for_it() {
+    let (hub, address) = hub(1).await;
+    // CONNACK 0x95 has five bytes; the codec is a little stricter.
+    for (size, told) in [(1, false), (4, false), (20, true)] {
+        let small = Properties::none().number(property::MAXIMUM_PACKET_SIZE, size);
+        let mut raw = Raw::open(address).await;
+        raw.send(&Connect::new("small").properties(small).bytes()).await;
+        if told {
+            let refused = soon(raw.read()).await;
+            assert!(matches!(refused, Some(Packet::ConnAck { reason: 0x95, .. })), "{refused:?}");
+        }
+        assert_eq!(soon(raw.read()).await, None, "{size}");
+        assert!(hub.presence().0.is_empty());
+    }
+}

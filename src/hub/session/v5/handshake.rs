@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use ntex::io::IoBoxed;
 use ntex_mqtt::QoS;
+use ntex_mqtt::error::EncodeError;
 use ntex_mqtt::v5::codec::{
     Codec, Connect, ConnectAck, ConnectAckReason, Decoded, Encoded, Packet,
 };
@@ -56,7 +57,8 @@ pub(super) async fn shake(
         Err(_) => return Err("its CONNECT cannot be read".into()),
     };
     if let Some(size) = connect.max_packet_size {
-        codec.set_max_outbound_size(size.get());
+        // The codec counts without the fixed header, but only from here on.
+        codec.set_max_outbound_size(size.get().max(6));
     }
     match admit(&io, codec, &connect, worker, entrance).await {
         Ok(admitted) => Ok(admitted.into_connection(io, &connect)),
@@ -99,7 +101,10 @@ async fn admit(
         #[cfg(feature = "tls")]
         certificate,
     };
-    let will = connect.last_will.as_ref().and_then(convert::will_v5);
+    let will = match connect.last_will.as_ref().map(convert::will_v5) {
+        Some(None) => return Err((codec, ConnectAckReason::TopicNameInvalid)),
+        will => will.flatten(),
+    };
     let codec = Rc::new(codec);
     // As many as there are, when it does not say [MQTT-3.1.2-26].
     let receive_maximum = connect.receive_max.map_or(u16::MAX, NonZeroU16::get);
@@ -111,7 +116,12 @@ async fn admit(
         Ok(client) => {
             let ack = acknowledge(connect, worker, entrance, &client);
             let seat = Seat::new(worker, entrance, client);
-            let _ = io.encode(Encoded::Packet(Packet::ConnectAck(Box::new(ack))), &*codec);
+            let ack = Encoded::Packet(Packet::ConnectAck(Box::new(ack)));
+            if let Err(EncodeError::OverMaxPacketSize) = io.encode(ack, &*codec) {
+                // It would wait for what must not be sent [MQTT-3.1.2-24]. It was never there.
+                seat.client.will.borrow_mut().take();
+                return Err(((*codec).clone(), ConnectAckReason::PacketTooLarge));
+            }
             Ok(Admitted { codec, outbound, seat })
         }
         Err(reason) => Err(((*codec).clone(), connack(reason))),
@@ -164,6 +174,9 @@ fn unsupported(packet: &Connect) -> Option<ConnectAckReason> {
     if packet.auth_method.is_some() {
         // [MQTT-4.12.0-1]
         Some(ConnectAckReason::BadAuthenticationMethod)
+    } else if packet.auth_data.is_some() {
+        // MQTT 5 §3.1.2.11.10
+        Some(ConnectAckReason::ProtocolError)
     } else if will.is_some_and(|will| will.retain) {
         // [MQTT-3.2.2-13]
         Some(ConnectAckReason::RetainNotSupported)
