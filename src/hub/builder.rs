@@ -26,11 +26,12 @@ pub struct HubLimits {
     /// files.
     pub connections: usize,
     /// How long each step of the handshake may take: TLS, the WebSocket upgrade, the first bytes, the
-    /// rest of CONNECT, and the authentication hook. Those of MQTT in whole seconds, rounded up. 10 s
-    /// by default.
+    /// rest of CONNECT, and the authentication hook. That of CONNECT is in whole seconds, rounded up,
+    /// for MQTT 3.1.1. 10 s by default.
     pub handshake: Duration,
-    /// How long a client may take nothing at all of what is written to it. 60 s by default: a mobile
-    /// device comes back from a dead spot within that.
+    /// How long a client may take nothing at all of what is written to it, once 64 KiB wait for it;
+    /// before that its keep-alive is what counts. 60 s by default: a mobile device comes back from a
+    /// dead spot within that.
     pub stalled: Duration,
     /// Bytes of a packet that a client sends. 1 MiB by default.
     pub packet: u32,

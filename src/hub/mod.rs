@@ -105,7 +105,7 @@
 //! | connections; a listener may have [fewer](ListenerLimits) | 20,000 | CONNACK 0x97 (3.1.1: server unavailable) |
 //! | connections in the handshake, TLS and WebSocket included | 256 beyond the limit of connections | closed |
 //! | time for each step of the handshake | 10 s | closed; CONNACK 0x89 when it is the authentication hook's |
-//! | time without any progress while something waits to be written | 60 s | closed |
+//! | time without any progress while 64 KiB or more wait to be written | 60 s | closed |
 //! | packet from a client | 1 MiB | DISCONNECT 0x95 |
 //! | request to upgrade to WebSocket | 16 KiB | answered 431 |
 //! | WebSocket frame | the longest packet, at least 64 KiB | closed, 1009 |
