@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::path::PathBuf;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
 use rustls::crypto::CryptoProvider;
@@ -119,6 +119,8 @@ pub struct ServerTls(Arc<Inner>);
 
 struct Inner {
     files: ServerTlsBuilder,
+    /// One at a time: who has read the files earlier must not have the last word.
+    reloading: Mutex<()>,
     loaded: RwLock<Loaded>,
 }
 
@@ -155,6 +157,7 @@ impl ServerTls {
     /// # Errors
     /// As [`ServerTlsBuilder::load`]; then what was loaded before stays in use.
     pub fn reload(&self) -> Result<bool, ServerTlsError> {
+        let _alone = self.0.reloading.lock().unwrap_or_else(PoisonError::into_inner);
         let material = self.0.files.read()?;
         if *self.loaded().material == material {
             return Ok(false);
@@ -230,7 +233,8 @@ impl ServerTlsBuilder {
     /// [`ServerTlsError::Authorities`] when no client could be verified with the authorities.
     pub fn load(self) -> Result<ServerTls, ServerTlsError> {
         let loaded = self.read().and_then(|material| self.make(material))?;
-        Ok(ServerTls(Arc::new(Inner { files: self, loaded: RwLock::new(loaded) })))
+        let (reloading, loaded) = (Mutex::new(()), RwLock::new(loaded));
+        Ok(ServerTls(Arc::new(Inner { files: self, reloading, loaded })))
     }
 
     fn read(&self) -> Result<Material, ServerTlsError> {
@@ -302,5 +306,50 @@ impl ServerTlsBuilder {
             ClientCertificates::Optional => builder.allow_unauthenticated(),
         };
         builder.build().map(Some).map_err(|error| wrong(error.to_string()))
+    }
+}
+
+#[cfg(all(test, unix))]
+mod tests {
+    use std::fs;
+    use std::process::Command;
+    use std::thread;
+
+    use super::*;
+
+    #[test]
+    fn a_reload_that_has_read_the_files_earlier_does_not_have_the_last_word() {
+        let directory = std::env::temp_dir().join(format!("tower-mqtt-tls-{}", std::process::id()));
+        fs::create_dir_all(&directory).expect("a directory");
+        let (chain, key) = (directory.join("chain.pem"), directory.join("key.pem"));
+        let pair = rcgen::KeyPair::generate().expect("a key");
+        fs::write(&key, pair.serialize_pem()).expect("written");
+        let [first, old, new] = ["first", "old", "new"].map(|name| {
+            let params = rcgen::CertificateParams::new([name.to_owned()]).expect("a name");
+            params.self_signed(&pair).expect("a certificate")
+        });
+        fs::write(&chain, first.pem()).expect("written");
+        let tls = ServerTls::builder(&chain, &key).load().expect("loaded");
+        // A pipe in the place of the file keeps the first reload where it reads.
+        fs::remove_file(&chain).expect("removed");
+        assert!(Command::new("mkfifo").arg(&chain).status().expect("a program").success());
+        let reload = |tls: &ServerTls| {
+            let tls = tls.clone();
+            thread::spawn(move || tls.reload())
+        };
+        let earlier = reload(&tls);
+        let mut pipe = fs::OpenOptions::new().write(true).open(&chain).expect("it is read");
+        fs::remove_file(&chain).expect("removed");
+        fs::write(&chain, new.pem()).expect("written");
+        let later = reload(&tls);
+        // Time for the later one to end first, which it must not.
+        (0..100_000).take_while(|_| !later.is_finished()).for_each(|_| thread::yield_now());
+        std::io::Write::write_all(&mut pipe, old.pem().as_bytes()).expect("written");
+        drop(pipe);
+        for reload in [earlier, later] {
+            reload.join().expect("no panic").expect("usable");
+        }
+        assert_eq!(tls.loaded().material.chain, [new.der().clone()]);
+        fs::remove_dir_all(&directory).expect("removed");
     }
 }
