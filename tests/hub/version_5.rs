@@ -2,7 +2,7 @@
 
 use tower_mqtt::hub::HubBuilder;
 
-use crate::raw::{Connect, Packet, Properties, Raw, packet, property};
+use crate::raw::{Connect, Packet, Properties, Raw, packet, property, string};
 use crate::{Hub, client, hub, soon};
 
 const TOPIC_ALIAS: u8 = 0x23;
@@ -121,6 +121,27 @@ async fn what_the_codec_lets_through_and_the_standard_does_not_ends_the_connecti
         raw.send(&bytes).await;
         let told = soon(raw.read()).await;
         assert_eq!(told, Some(Packet::Disconnect { reason: 0x82 }), "{bytes:02x?}");
+        assert_eq!(soon(raw.read()).await, None);
+    }
+}
+
+#[tokio::test]
+async fn more_reasons_than_a_client_can_take_end_the_connection() {
+    let (_hub, address) = hub(1).await;
+    let small = Properties::none().number(property::MAXIMUM_PACKET_SIZE, 100);
+    let connect = Connect::new("small").properties(small);
+    for (first, options) in [(0x82, &[0][..]), (0xA2, &[])] {
+        let filters = [&string("t")[..], options].concat();
+        let body = |count| [&[0, 9, 0][..], &filters.repeat(count)].concat();
+        let mut raw = Raw::connect(address, &connect).await;
+        raw.send(&packet(first, &body(50))).await;
+        let acknowledged = raw.read().await;
+        let (Some(Packet::SubAck { reasons } | Packet::UnsubAck { reasons })) = acknowledged else {
+            panic!("{acknowledged:?}");
+        };
+        assert_eq!(reasons.len(), 50);
+        raw.send(&packet(first, &body(200))).await;
+        assert_eq!(soon(raw.read()).await, Some(Packet::Disconnect { reason: 0x95 }));
         assert_eq!(soon(raw.read()).await, None);
     }
 }

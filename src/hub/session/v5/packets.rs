@@ -71,6 +71,16 @@ impl Connection {
         Ok(())
     }
 
+    /// A SUBACK or an UNSUBACK with so many reason codes, which the client may be unable to take
+    /// [MQTT-3.1.2-24]. The codec would subtract them from what it may.
+    fn check_reasons(&self, count: usize) -> Result<(), Ended> {
+        let (limit, identifier_and_properties) = (self.codec.max_outbound_size() as usize, 3);
+        if limit > 0 && count + identifier_and_properties > limit {
+            return Err(Ended::Violated(DisconnectReasonCode::PacketTooLarge));
+        }
+        Ok(())
+    }
+
     pub(super) async fn subscribe(&mut self, packet: Subscribe) -> Result<(), Ended> {
         let Subscribe { packet_id, id, topic_filters, .. } = packet;
         if id.is_some() {
@@ -82,6 +92,7 @@ impl Connection {
             // [MQTT-3.8.3-2]
             return Err(Ended::Violated(DisconnectReasonCode::ProtocolError));
         }
+        self.check_reasons(topic_filters.len())?;
         let mut status = Vec::with_capacity(topic_filters.len());
         for (filter, options) in topic_filters {
             let reason = match subscription(&filter, options)? {
@@ -106,6 +117,7 @@ impl Connection {
             // [MQTT-3.10.3-2]
             return Err(Ended::Violated(DisconnectReasonCode::ProtocolError));
         }
+        self.check_reasons(packet.topic_filters.len())?;
         let mut status = Vec::with_capacity(packet.topic_filters.len());
         for filter in &packet.topic_filters {
             let reason = match topic_filter(filter)? {
