@@ -18,15 +18,18 @@ pub(in crate::hub) struct WholePackets {
     longest: usize,
     /// What CONNECT says.
     version: Cell<Option<u8>>,
+    /// There was a packet that must not be shown.
+    malformed: Cell<bool>,
 }
 
 impl WholePackets {
     pub(in crate::hub) fn new(longest: u32) -> Self {
-        Self { longest: longest as usize, version: Cell::new(None) }
+        let (longest, version) = (longest as usize, Cell::new(None));
+        Self { longest, version, malformed: Cell::new(false) }
     }
 
     /// How many of these bytes are whole packets. All of them when there is one that ntex-mqtt will
-    /// refuse, which need not be complete for that.
+    /// refuse, which need not be complete for that; those before one that it would not.
     fn complete(&self, bytes: &[u8]) -> usize {
         let mut end = 0;
         while let Some((&first, rest)) = bytes[end..].split_first() {
@@ -36,7 +39,8 @@ impl WholePackets {
                 Length::Known(remaining, size) => {
                     let Some(body) = rest.get(size..size + remaining) else { return end };
                     if !self.has_room_for_header(first, body) {
-                        return bytes.len();
+                        self.malformed.set(true);
+                        return end;
                     }
                     end += 1 + size + remaining;
                 }
@@ -46,8 +50,8 @@ impl WholePackets {
         end
     }
 
-    /// Whether the header of a PUBLISH is within its packet. ntex-mqtt does not look, and would wait
-    /// for the rest of it.
+    /// Whether the header of a PUBLISH is within its packet. ntex-mqtt does not look: it takes the
+    /// difference for the length of a payload, which wraps around, or panics where overflow is checked.
     fn has_room_for_header(&self, first: u8, body: &[u8]) -> bool {
         if self.version.get().is_none() {
             self.version.set(protocol_version(body));
@@ -58,6 +62,9 @@ impl WholePackets {
 
 const CONNECT: u8 = 1;
 const PUBLISH: u8 = 3;
+
+/// What is shown in the place of a packet that must not be: a type that there is not (MQTT 5 §2.1.2).
+const MALFORMED: [u8; 2] = [0, 0];
 
 /// How a record of TLS begins that holds a part of the handshake (RFC 8446 §5.1). No packet that a
 /// client may begin with does.
@@ -101,7 +108,13 @@ impl FilterLayer for WholePackets {
                 let problem = "the client speaks TLS, and this listener does not";
                 return Err(io::Error::new(io::ErrorKind::InvalidData, problem));
             }
-            let complete = self.complete(source);
+            let complete = if self.malformed.get() { 0 } else { self.complete(source) };
+            if self.malformed.get() {
+                to.extend_from_slice(&source[..complete]);
+                to.extend_from_slice(&MALFORMED);
+                source.clear();
+                return Ok(());
+            }
             if complete == 0 {
                 return Ok(());
             }
@@ -199,11 +212,14 @@ mod tests {
     }
 
     #[test]
-    fn a_header_that_is_longer_than_its_packet_is_shown_with_what_follows() {
+    fn a_header_that_is_longer_than_its_packet_is_not_shown() {
+        let complete = |version, packet: &[u8]| {
+            let limit = limit(version);
+            (limit.complete(&[&[0xC0, 0], packet].concat()), limit.malformed.get())
+        };
         let topic = [0x30, 4, 0, 1, b't', 1, b'!'];
-        assert_eq!(limit(4).complete(&topic), 6, "the version has no properties");
-        assert_eq!(limit(5).complete(&topic), 7, "one byte of properties is missing");
-        let identifier = [0x32, 4, 0, 1, b't', 1, b'!'];
-        assert_eq!(limit(4).complete(&identifier), 7);
+        assert_eq!(complete(4, &topic), (8, false), "the version has no properties");
+        assert_eq!(complete(5, &topic), (2, true), "one byte of properties is missing");
+        assert_eq!(complete(4, &[0x32, 4, 0, 1, b't', 1, b'!']), (2, true));
     }
 }

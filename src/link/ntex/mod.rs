@@ -3,6 +3,7 @@
 mod address;
 mod connect;
 pub(crate) mod convert;
+mod framing;
 mod keep_alive;
 mod options;
 pub(crate) mod publish;

@@ -22,6 +22,7 @@ use ntex_mqtt::v5::codec::{
 
 use super::connect::Accepted;
 use super::convert::{self, LastTopics};
+use super::framing::Framing;
 use super::keep_alive::KeepAlive;
 use super::publish::PublishWriter;
 use super::quick_ack::QuickAck;
@@ -226,7 +227,8 @@ impl Session {
     /// The next thing that happens.
     pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<Event, Ended>> {
         loop {
-            match self.io.poll_recv(&self.codec, cx) {
+            let framing = Framing::new(&self.codec, self.partial.is_some());
+            match self.io.poll_recv(&framing, cx) {
                 Poll::Pending => return Poll::Pending,
                 Poll::Ready(Ok(decoded)) => {
                     self.keep_alive.heard();
@@ -265,11 +267,7 @@ impl Session {
 
     fn receive(&mut self, decoded: Decoded) -> Result<Option<Event>, Ended> {
         match decoded {
-            Decoded::Publish(packet, payload, length) => {
-                if packet.payload_size > length {
-                    // The header is longer than the packet: the codec does not look.
-                    return Err(Ended::Violated(DisconnectReasonCode::MalformedPacket));
-                }
+            Decoded::Publish(packet, payload, _) => {
                 if payload.len() == packet.payload_size as usize {
                     return self.message(packet, payload);
                 }

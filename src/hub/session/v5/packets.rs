@@ -153,7 +153,7 @@ impl Connection {
 /// What CONNACK has said that there is not, and what no message may be.
 fn check(packet: &Publish, payload: &NtexBytes) -> Result<(), DisconnectReasonCode> {
     if payload.len() != packet.payload_size as usize {
-        // The header is longer than the packet: the codec does not look.
+        // The codec gets only whole packets.
         Err(DisconnectReasonCode::MalformedPacket)
     } else if packet.retain {
         // [MQTT-3.2.2-14]

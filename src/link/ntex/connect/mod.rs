@@ -22,6 +22,7 @@ use self::open::open;
 #[cfg(feature = "ws")]
 pub(super) use self::web_socket::check_header;
 use super::address::Scheme;
+use super::framing::Framing;
 use super::options::Options;
 use super::quick_ack::QuickAck;
 use crate::core::packet::ReasonCode;
@@ -132,7 +133,9 @@ impl Decoder for FirstPacket<'_> {
             // The records of a TLS alert and of a handshake (RFC 8446 §5.1).
             Some(0x15 | 0x16) => Err("it speaks TLS, for which the address is mqtts://".into()),
             Some(b'H') => Err("it speaks HTTP, for which the address is ws:// or wss://".into()),
-            _ => self.0.decode(bytes).map_err(|error| error.to_string().into()),
+            _ => {
+                Framing::new(self.0, false).decode(bytes).map_err(|error| error.to_string().into())
+            }
         }
     }
 }
