@@ -113,6 +113,7 @@
 //! | unacknowledged messages from a client | 1,024 | does not happen: each is acknowledged before the next is taken |
 //! | topic aliases of a client | 16 | DISCONNECT 0x94 |
 //! | CONNACK, when the client has set a Maximum Packet Size | that | CONNACK 0x95 if that fits, and closed |
+//! | SUBACK and UNSUBACK, when it has | that | DISCONNECT 0x95 |
 //! | subscriptions of a client | 1,024 | SUBACK 0x97 |
 //! | bytes of a device's name | 1,024 | the client does not have this name |
 //! | levels of a topic filter | 128 | SUBACK 0x8F |
