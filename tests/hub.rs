@@ -18,6 +18,8 @@ mod limits;
 mod raw;
 #[path = "hub/sessions.rs"]
 mod sessions;
+#[path = "hub/version_3_1.rs"]
+mod version_3_1;
 #[path = "hub/version_5.rs"]
 mod version_5;
 

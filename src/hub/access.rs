@@ -55,7 +55,7 @@ impl std::fmt::Debug for Credentials {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Protocol {
-    /// MQTT 3.1.1.
+    /// MQTT 3.1.1, or 3.1, which is served as if it were 3.1.1.
     V311,
     /// MQTT 5.
     V5,
@@ -68,13 +68,15 @@ pub enum Protocol {
 pub struct Identity {
     name: Arc<str>,
     verified: bool,
+    /// Its client identifier and its user name are names of a device, too.
+    pub(super) claims_names: bool,
     pub(super) devices: Arc<Vec<Arc<str>>>,
 }
 
 impl Identity {
     /// An identity by this name.
     pub fn new(name: impl Into<Arc<str>>) -> Self {
-        Self { name: name.into(), verified: true, devices: Arc::default() }
+        Self { name: name.into(), verified: true, claims_names: true, devices: Arc::default() }
     }
 
     /// What a client says of itself, and nobody has verified.
@@ -97,6 +99,22 @@ impl Identity {
         self
     }
 
+    /// Says that the client answers for the devices that were [added](Self::device) and for no other:
+    /// neither its client identifier nor its user name is the name of a device. For a hook that has not
+    /// verified both as a whole, as where a device chooses its client identifier freely.
+    ///
+    /// ```
+    /// use tower_mqtt::hub::Identity;
+    ///
+    /// // Whatever client identifier it has, what is for lamps/2 never gets to it.
+    /// let lamp = Identity::new("lamps/1").device("lamps/1").without_claimed_names();
+    /// # assert_eq!(lamp.devices().len(), 1);
+    /// ```
+    pub fn without_claimed_names(mut self) -> Self {
+        self.claims_names = false;
+        self
+    }
+
     /// The devices that it answers for, besides itself.
     pub fn devices(&self) -> impl ExactSizeIterator<Item = &str> {
         self.devices.iter().map(|name| &**name)
@@ -112,6 +130,11 @@ impl Identity {
     /// The name.
     pub fn as_str(&self) -> &str {
         &self.name
+    }
+
+    /// Whether this one gives its client identifier up to another: a verified one to itself only.
+    pub(super) fn yields_to(&self, other: &Self) -> bool {
+        !self.verified || (other.verified && self.name == other.name)
     }
 }
 

@@ -34,10 +34,11 @@ impl<'a> Claim<'a> {
     fn take(
         worker: &'a Worker,
         client_id: &'a Arc<str>,
+        identity: &Identity,
         protocol: Protocol,
     ) -> Result<(Self, Option<ClientKey>), ReasonCode> {
         let key = worker.shared.new_key(worker.index, protocol == Protocol::InProcess);
-        let earlier = worker.shared.claim(client_id, key)?;
+        let earlier = worker.shared.claim(client_id, key, identity)?;
         worker.starting.borrow_mut().insert(key.serial, Vec::new());
         Ok((Self { worker, client_id, key, kept: false }, earlier))
     }
@@ -63,6 +64,7 @@ impl Worker {
         &self,
         credentials: Credentials,
         entrance: Option<&Arc<Entrance>>,
+        keep_alive: Duration,
         will: Option<Message>,
         peer: impl FnOnce() -> Peer,
     ) -> Result<Rc<Client>, ReasonCode> {
@@ -75,7 +77,7 @@ impl Worker {
         let Credentials { client_id, peer: address, protocol, transport, .. } = credentials;
         let response_base =
             access::response_base(&client_id).ok_or(ReasonCode::CLIENT_IDENTIFIER_NOT_VALID)?;
-        let (claim, earlier) = Claim::take(self, &client_id, protocol)?;
+        let (claim, earlier) = Claim::take(self, &client_id, &identity, protocol)?;
         if let Some(earlier) = earlier {
             self.take_over(earlier).await;
         }
@@ -99,6 +101,8 @@ impl Worker {
             protocol,
             transport,
             since: SystemTime::now(),
+            keep_alive,
+            has_left: false,
         };
         let limits = self.shared.limits;
         let present =
@@ -167,7 +171,7 @@ impl Worker {
             let _ = mailbox.orders.send(Order::Forget(client.key));
         }
         self.shared.release(&client.client_id, client.key);
-        self.shared.presence.leave(client.key.serial);
+        self.shared.presence.leave(client.key.serial, client.has_left.get());
         let will = client.will.borrow_mut().take();
         // A hook or a dialect that panics may be why the client leaves: while one panic is on its way, a
         // second one would end the process.

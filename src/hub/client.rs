@@ -36,6 +36,8 @@ pub(super) struct Client {
     pub(super) response_base: TopicName,
     /// What the hub publishes for it when it is lost without a DISCONNECT.
     pub(super) will: RefCell<Option<Message>>,
+    /// Set when it says DISCONNECT.
+    pub(super) has_left: Cell<bool>,
     /// Among the clients of its listener.
     pub(super) place: RefCell<Option<Place>>,
     peer: Peer,
@@ -96,6 +98,7 @@ impl Client {
             names,
             response_base,
             will: RefCell::new(None),
+            has_left: Cell::new(false),
             place: RefCell::new(None),
             peer,
             limits,

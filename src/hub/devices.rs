@@ -27,16 +27,22 @@ pub(super) fn known_dialects() -> Vec<Arc<dyn Dialect>> {
 
 /// What a client may be called in a topic: its client identifier, whole and before the first `|`
 /// (Aliyun adds parameters there), its user name, whole and before the first `;` (Tencent), and
-/// what the authentication hook adds.
+/// what the authentication hook adds; nothing but the latter where the hook
+/// [says so](Identity::without_claimed_names).
 pub(super) fn names(credentials: &Credentials, identity: &Identity) -> Vec<Arc<str>> {
+    let mut names = if identity.claims_names { claimed(credentials) } else { Vec::new() };
+    names.extend(identity.devices.iter().cloned());
+    names.retain(|name| (1..=LONGEST_NAME).contains(&name.len()));
+    names
+}
+
+fn claimed(credentials: &Credentials) -> Vec<Arc<str>> {
     let before = |text: &str, end| text.split_once(end).map(|(name, _)| Arc::from(name));
     let user = credentials.username.as_deref();
     let mut names = vec![Arc::clone(&credentials.client_id)];
     names.extend(before(&credentials.client_id, '|'));
     names.extend(user.map(Arc::from));
     names.extend(user.and_then(|user| before(user, ';')));
-    names.extend(identity.devices.iter().cloned());
-    names.retain(|name| (1..=LONGEST_NAME).contains(&name.len()));
     names
 }
 
@@ -158,6 +164,8 @@ mod tests {
         assert_eq!(tencent, ["pd", "pd;12010126;abcde;1700003600", "pd"]);
         let gateway = Identity::new("gateway").device("p/1").device("p/2");
         assert_eq!(named("g", None, &gateway), ["g", "p/1", "p/2"]);
+        let lamp = Identity::new("p/1").device("p/1").without_claimed_names();
+        assert_eq!(named("p.2|ext=1|", Some("2&p;"), &lamp), ["p/1"]);
     }
 
     #[test]

@@ -6,6 +6,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
+use std::time::Duration;
 
 use tokio::sync::Mutex;
 use tokio::task::JoinSet;
@@ -58,7 +59,7 @@ pub(super) fn attach(worker: &Rc<Worker>, seat: LinkSeat, client_id: Arc<str>) {
             certificate: None,
         };
         let peer = Peer::InProcess(Rc::clone(&inbox));
-        let client = match worker.admit(credentials, None, None, || peer).await {
+        let client = match worker.admit(credentials, None, Duration::ZERO, None, || peer).await {
             Ok(client) => client,
             Err(reason) => return tracing::warn!(%reason, "a link to the hub was refused"),
         };
@@ -243,6 +244,7 @@ impl Transport for LocalTransport {
     }
 
     fn disconnect(&mut self) {
+        self.client.has_left.set(true);
         self.worker.leave(&self.client);
     }
 

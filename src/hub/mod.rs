@@ -1,8 +1,8 @@
 //! An embedded server for requests and responses: devices connect to it directly, and nothing is
 //! installed.
 //!
-//! It speaks MQTT 5 and 3.1.1 on one port, over TCP, TLS, WebSocket and Unix sockets ([`Listener`]), QoS 0 and 1, and forwards what its clients publish to
-//! those that are subscribed. It is a request-response hub, not a general broker: it retains no
+//! It speaks MQTT 5, 3.1.1 and 3.1 on one port, over TCP, TLS, WebSocket and Unix sockets ([`Listener`]),
+//! QoS 0 and 1, and forwards what its clients publish to those that are subscribed. It is a request-response hub, not a general broker: it retains no
 //! messages and keeps none for clients that are not connected, and its CONNACK says so.
 //!
 //! ```
@@ -48,6 +48,11 @@
 //! | no | yes | its common name; without exactly one it is refused, CONNACK 0x87 |
 //! | no | no | the client identifier, [not verified](Identity::is_verified): handlers are told nothing |
 //!
+//! A client that connects under a client identifier that is in use takes the place of the one that has it,
+//! if it is the same: one whose identity is verified gives its place to nobody else, and the other is refused,
+//! CONNACK 0x85. So no client can end the session of another by its choice of an identifier, or hear its
+//! answers.
+//!
 //! # Who gets what
 //!
 //! - A message at QoS 1 that nobody is subscribed to is acknowledged with 0x10, and a requester
@@ -72,7 +77,8 @@
 //! bytes: its client identifier, that up to the first `|` (Aliyun writes parameters behind it), its
 //! user name, that up to the first `;` (Tencent), and those that the authentication hook
 //! [adds](Identity::device) for a gateway. Names are worth what the authentication hook checks of
-//! them. When several clients have a name, the one that connected last is meant, of those that may get
+//! them; where it does not check them all, it [lets only its own count](Identity::without_claimed_names).
+//! When several clients have a name, the one that connected last is meant, of those that may get
 //! the message.
 //!
 //! | a message that nobody is subscribed to | PUBACK | a requester gets |
@@ -82,7 +88,7 @@
 //! | one has it, and the dialect says that such devices do not subscribe | 0x00; the message is pushed to the device | the answer |
 //! | the sender has it, or no dialect knows the topic | 0x10 | [`NoResponder`](crate::RequestError::NoResponder) |
 //!
-//! - MQTT 3.1.1 has no reason codes, and QoS 0 no PUBACK: there the sender is told nothing.
+//! - MQTT 3.1.1 and 3.1 have no reason codes, and QoS 0 no PUBACK: there the sender is told nothing.
 //! - A message is pushed at its own QoS, and has the same bounds as for a subscriber. With an
 //!   [authorization hook](HubBuilder::authorize) the device must be allowed to subscribe to exactly
 //!   this topic; else it counts as one that has not subscribed.

@@ -2,8 +2,8 @@
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::SystemTime;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::{Duration, SystemTime};
 
 use tokio::sync::broadcast;
 use tokio::sync::broadcast::error::RecvError;
@@ -30,6 +30,12 @@ pub struct ClientInfo {
     pub transport: Transport,
     /// Since when.
     pub since: SystemTime,
+    /// The Keep Alive of its CONNECT: it is lost when it is silent for one and a half of them. Zero when
+    /// it is not watched, and for a link of this process.
+    pub keep_alive: Duration,
+    /// It has left with a DISCONNECT of its own. `false` while it is connected, and for one that is lost,
+    /// closed, or replaced by its next connection.
+    pub has_left: bool,
 }
 
 /// What changed.
@@ -40,14 +46,17 @@ pub enum Change {
     Connected(ClientInfo),
     /// A client is gone.
     Disconnected(ClientInfo),
-    /// So many changes were not read in time and are lost: ask [`Hub::presence`](super::Hub::presence)
-    /// again for who is connected.
+    /// So many changes were not read in time and are lost: [catch up](Presence::catch_up).
     Missed(u64),
 }
 
 /// A stream of changes.
 #[derive(Debug)]
-pub struct Presence(broadcast::Receiver<Change>);
+pub struct Presence {
+    changes: broadcast::Receiver<Change>,
+    /// Does not keep a hub alive that has stopped.
+    roll: Weak<Roll>,
+}
 
 impl Presence {
     /// The next change; `None` when the hub has stopped.
@@ -55,11 +64,20 @@ impl Presence {
     /// # Cancel safety
     /// Dropping the future loses no change.
     pub async fn next(&mut self) -> Option<Change> {
-        match self.0.recv().await {
+        match self.changes.recv().await {
             Ok(change) => Some(change),
             Err(RecvError::Lagged(missed)) => Some(Change::Missed(missed)),
             Err(RecvError::Closed) => None,
         }
+    }
+
+    /// Who is connected now. What changes from then on comes next; what was not read yet is forgotten.
+    /// Nobody, when the hub has stopped.
+    pub fn catch_up(&mut self) -> Vec<ClientInfo> {
+        let Some(roll) = self.roll.upgrade() else { return Vec::new() };
+        let (present, presence) = roll.watch();
+        *self = presence;
+        present
     }
 }
 
@@ -75,11 +93,12 @@ impl Roll {
         Self { present: Mutex::default(), changes: broadcast::Sender::new(BACKLOG) }
     }
 
-    pub(super) fn watch(&self) -> (Vec<ClientInfo>, Presence) {
+    pub(super) fn watch(self: &Arc<Self>) -> (Vec<ClientInfo>, Presence) {
         // Under one lock, so that the stream begins exactly where the list ends.
         let present = self.lock();
         let changes = self.changes.subscribe();
-        (present.values().cloned().collect(), Presence(changes))
+        let roll = Arc::downgrade(self);
+        (present.values().cloned().collect(), Presence { changes, roll })
     }
 
     pub(super) fn arrive(&self, serial: u64, client: ClientInfo) {
@@ -88,10 +107,10 @@ impl Roll {
         let _ = self.changes.send(Change::Connected(client));
     }
 
-    pub(super) fn leave(&self, serial: u64) {
+    pub(super) fn leave(&self, serial: u64, has_left: bool) {
         let mut present = self.lock();
         if let Some(client) = present.remove(&serial) {
-            let _ = self.changes.send(Change::Disconnected(client));
+            let _ = self.changes.send(Change::Disconnected(ClientInfo { has_left, ..client }));
         }
     }
 

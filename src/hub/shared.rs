@@ -65,6 +65,12 @@ pub(super) struct Mailbox {
     pub(super) messages: mpsc::Sender<Mail>,
 }
 
+/// Who has a client identifier.
+struct Holder {
+    key: ClientKey,
+    identity: Identity,
+}
+
 pub(super) struct Shared {
     pub(super) limits: HubLimits,
     pub(super) entrances: Vec<Arc<Entrance>>,
@@ -72,11 +78,11 @@ pub(super) struct Shared {
     pub(super) identifies: bool,
     pub(super) authorize: Option<Authorize>,
     pub(super) mailboxes: Vec<Mailbox>,
-    pub(super) presence: Roll,
+    pub(super) presence: Arc<Roll>,
     pub(super) devices: Devices,
     /// Which session a client identifier belongs to. Locked when a client comes or goes, never for
     /// a message.
-    sessions: Mutex<HashMap<Arc<str>, ClientKey>>,
+    sessions: Mutex<HashMap<Arc<str>, Holder>>,
     /// Connections over all listeners.
     count: Arc<Count>,
     pub(super) counters: Counters,
@@ -108,7 +114,7 @@ impl Shared {
             identifies,
             authorize,
             mailboxes,
-            presence: Roll::new(),
+            presence: Arc::new(Roll::new()),
             devices: Devices::new(dialects),
             sessions: Mutex::default(),
             count,
@@ -136,28 +142,32 @@ impl Shared {
     ///
     /// # Errors
     /// A link of this process, which would not come back, does not give its identifier to a client
-    /// from the network.
+    /// from the network, and nobody whose identity is verified to another.
     pub(super) fn claim(
         &self,
         client_id: &Arc<str>,
         key: ClientKey,
+        identity: &Identity,
     ) -> Result<Option<ClientKey>, ReasonCode> {
         let mut sessions = self.sessions();
-        if !key.in_process && sessions.get(client_id).is_some_and(|earlier| earlier.in_process) {
+        let keeps =
+            |earlier: &Holder| earlier.key.in_process || !earlier.identity.yields_to(identity);
+        if !key.in_process && sessions.get(client_id).is_some_and(keeps) {
             return Err(ReasonCode::CLIENT_IDENTIFIER_NOT_VALID);
         }
-        Ok(sessions.insert(Arc::clone(client_id), key))
+        let holder = Holder { key, identity: identity.clone() };
+        Ok(sessions.insert(Arc::clone(client_id), holder).map(|earlier| earlier.key))
     }
 
     /// Whether the client identifier belongs to this session.
     pub(super) fn holds(&self, client_id: &str, key: ClientKey) -> bool {
-        self.sessions().get(client_id) == Some(&key)
+        self.sessions().get(client_id).is_some_and(|holder| holder.key == key)
     }
 
     /// Gives the client identifier back, unless another session has taken it since.
     pub(super) fn release(&self, client_id: &str, key: ClientKey) {
         let mut sessions = self.sessions();
-        if sessions.get(client_id) == Some(&key) {
+        if sessions.get(client_id).is_some_and(|holder| holder.key == key) {
             sessions.remove(client_id);
         }
     }
@@ -174,7 +184,7 @@ impl Shared {
         hook.is_none_or(|hook| hook(identity, client_id, access))
     }
 
-    fn sessions(&self) -> MutexGuard<'_, HashMap<Arc<str>, ClientKey>> {
+    fn sessions(&self) -> MutexGuard<'_, HashMap<Arc<str>, Holder>> {
         self.sessions.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

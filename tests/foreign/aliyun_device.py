@@ -4,7 +4,6 @@ It echoes RRPC over system topics and over custom topics, and answers synchronou
 parameters. It speaks MQTT 3.1.1, answers at QoS 0, and subscribes to no service unless it is told to.
 """
 
-import hashlib
 import hmac
 import json
 import time
@@ -13,6 +12,7 @@ import vendor
 
 parser = vendor.arguments(__doc__)
 parser.add_argument("--secret", default="0123456789abcdef0123456789abcdef")
+parser.add_argument("--sign", choices=["md5", "sha1", "sha256"], default="sha1")
 parser.add_argument("--topic", action="append", help="custom topics, user/get by default")
 parser.add_argument("--services", action="store_true", help="subscribe to the services as well")
 parser.add_argument("--code", type=int, default=200, help="what services are answered with")
@@ -30,14 +30,14 @@ def credentials():
     timestamp = str(int(time.time()))
     identity = f"{options.product}&{options.device}"
     client_id = (
-        f"{identity}|securemode=3,signmethod=hmacsha1,ext=1,_ss=1,"
+        f"{identity}|securemode=3,signmethod=hmac{options.sign},ext=1,_ss=1,"
         f"lan=Python,_v=1.2.13,timestamp={timestamp}|"
     )
     content = (
         f"clientId{identity}deviceName{options.device}"
         f"productKey{options.product}timestamp{timestamp}"
     )
-    password = hmac.new(options.secret.encode(), content.encode(), hashlib.sha1).hexdigest()
+    password = hmac.new(options.secret.encode(), content.encode(), options.sign).hexdigest()
     return client_id, f"{options.device}&{options.product}", password
 
 

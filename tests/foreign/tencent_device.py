@@ -3,11 +3,11 @@
 The SDK for Python reads JSON and writes JSON; what is not JSON, is empty or has no length gets no
 answer. It remembers one process id: of calls that overlap, all answers go to the last one. The SDK for
 C carries any bytes; it copies each process id over the one before, and stale digits of a longer one
-stay behind it. Both answer at QoS 0.
+stay behind it. Both answer at QoS 0. They log in with SHA-1; with --sha256 as the SDK for Java does.
+--protocol 3.1 is the SDK for Python's own.
 """
 
 import base64
-import hashlib
 import hmac
 import json
 import threading
@@ -18,6 +18,7 @@ import vendor
 parser = vendor.arguments(__doc__, "KL4J2TEST1", "airConditioner1")
 parser.add_argument("--secret", default="MDEyMzQ1Njc4OWFiY2RlZg==")
 parser.add_argument("--sdk", choices=["python", "c"], default="python")
+parser.add_argument("--sha256", action="store_true")
 parser.add_argument("--after", type=int, default=1, help="answer when so many requests are there")
 parser.add_argument("--late", type=float, default=0, help="seconds until it answers")
 options = parser.parse_args()
@@ -29,9 +30,13 @@ waiting = []
 
 def credentials():
     client_id = f"{options.product}{options.device}"
-    user = f"{client_id};21010406;abcde;{int(time.time() * 1000)}"
-    digest = hmac.new(base64.b64decode(options.secret), user.encode(), hashlib.sha1).hexdigest()
-    return client_id, user, f"{digest};hmacsha1"
+    application, method = ("12010126", "sha256") if options.sha256 else ("21010406", "sha1")
+    # The SDK for Python gives the time in milliseconds, and it is over at once.
+    now = int(time.time())
+    expiry = now * 1000 if options.sdk == "python" and not options.sha256 else now + 600
+    user = f"{client_id};{application};abcde;{expiry}"
+    key = base64.b64decode(options.secret)
+    return client_id, user, f"{hmac.new(key, user.encode(), method).hexdigest()};hmac{method}"
 
 
 def reply_of_python(payload):

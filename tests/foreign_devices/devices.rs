@@ -124,8 +124,7 @@ async fn services_by_the_dialect_of_services(kind: Kind) {
 async fn over_tencents_topics(kind: Kind) {
     let broker = Broker::start(kind).await;
     // As it comes from the vendor, the SDK for Python speaks MQTT 3.1.
-    let oldest = if kind == Kind::Mosquitto { "3.1" } else { "3.1.1" };
-    for protocol in [oldest, "3.1.1", "5"] {
+    for protocol in ["3.1", "3.1.1", "5"] {
         let _device = device(&broker, "tencent_device.py", &["--protocol", protocol]).await;
         let requester = requester(&broker, tencent::rrpc()).await;
         let mut spectator = Spectator::new(&broker).await;

@@ -464,3 +464,27 @@ async fn the_name_of_another_does_not_divert_what_is_pushed() {
     assert_eq!(ask(&mut asker, SERVICE).await, TAKEN);
     assert_eq!(device.message().await.topic, SERVICE);
 }
+
+/// Every text that a client sends can be the name of another device; those of the hook cannot.
+#[tokio::test]
+async fn who_has_only_verified_names_gets_nothing_that_is_for_another() {
+    const SERVICE: &str = "/ext/rrpc/1/sys/a1/other/thing/service/get";
+    let builder = Hub::builder().authenticate(async |credentials| {
+        let user = credentials.username.unwrap_or_default();
+        let name = format!("a1/{}", user.split('&').next().unwrap_or_default());
+        Ok(Identity::new(name.as_str()).device(name.as_str()).without_claimed_names())
+    });
+    let (_hub, address) = start(builder).await;
+    let with = async |client_id: &str, user: &str| {
+        Raw::connect(address, &v311(client_id).credentials(user, "")).await
+    };
+    let asker = Connect::new("asker").credentials("asker&a1", "");
+    let mut asker = Raw::connect(address, &asker).await;
+    for id in ["a1.other|ext=1|", "a1&other|ext=1|", "other&a1", "a1/other"] {
+        let _thief = with(id, "thief&a1").await;
+        assert_eq!(ask(&mut asker, SERVICE).await, OFFLINE, "{id}");
+    }
+    let mut other = with("any id|ext=1|", "other&a1").await;
+    assert_eq!(ask(&mut asker, SERVICE).await, TAKEN);
+    assert_eq!(other.message().await.topic, SERVICE);
+}

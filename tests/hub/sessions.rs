@@ -2,7 +2,8 @@
 
 use std::time::{Duration, Instant};
 
-use tower_mqtt::hub::{Change, Presence};
+use tower_mqtt::Hub;
+use tower_mqtt::hub::{Change, Identity, Presence};
 
 use super::raw::{Connect, Packet, Properties, Raw};
 use super::{client, hub, soon};
@@ -228,4 +229,80 @@ async fn keep_alive_zero_is_no_keep_alive() {
     let (_, mut presence) = hub.presence();
     let nobody_left = tokio::time::timeout(Duration::from_secs(34), presence.next()).await;
     assert!(nobody_left.is_err(), "{nobody_left:?}");
+}
+
+#[tokio::test]
+async fn presence_tells_who_has_said_good_bye_from_who_was_lost() {
+    let (hub, address) = hub(1).await;
+    let (_, mut presence) = hub.presence();
+    for version in [3, 4, 5] {
+        for says in [true, false] {
+            let connect = Connect::new("a").version(version).keep_alive(30);
+            let mut raw = Raw::connect(address, &connect).await;
+            assert_eq!(connected(&mut presence).await, "a");
+            if says {
+                raw.disconnect().await;
+            }
+            drop(raw);
+            match soon(presence.next()).await {
+                Some(Change::Disconnected(info)) => {
+                    assert_eq!(info.has_left, says, "{version}");
+                    assert_eq!(info.keep_alive, Duration::from_secs(30));
+                }
+                other => panic!("{other:?}"),
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn who_was_late_catches_up() {
+    let (hub, address) = hub(1).await;
+    let (_, mut late) = hub.presence();
+    let (_, mut presence) = hub.presence();
+    let _stays = client(address, "stays").await;
+    assert_eq!(connected(&mut presence).await, "stays");
+    for _ in 0..513 {
+        drop(client(address, "a").await);
+        connected(&mut presence).await;
+        disconnected(&mut presence).await;
+    }
+    assert!(matches!(soon(late.next()).await, Some(Change::Missed(_))));
+    let present = late.catch_up();
+    assert_eq!(present.iter().map(|info| &*info.client_id).collect::<Vec<_>>(), ["stays"]);
+    let _next = client(address, "next").await;
+    assert_eq!(connected(&mut late).await, "next", "what was missed is forgotten");
+    drop(hub);
+    while soon(late.next()).await.is_some() {}
+    assert!(late.catch_up().is_empty());
+}
+
+/// Whoever is verified keeps the client identifier that it has, and gives it to itself only.
+#[tokio::test]
+async fn nobody_takes_over_the_session_of_another() {
+    let builder = Hub::builder().authenticate(async |credentials| {
+        Ok(Identity::new(credentials.username.unwrap_or_default()))
+    });
+    for workers in [1, 2] {
+        let hub = builder.clone().bind("127.0.0.1:0").workers(workers).start().await;
+        let hub = hub.expect("started");
+        let address = hub.local_addr().expect("bound");
+        let by = |user: &str| Connect::new("lamp").credentials(user, "");
+        let mut anna = Raw::connect(address, &by("anna")).await;
+        for (version, refused) in [(5, 0x85), (4, 2), (3, 2)] {
+            let (_, said) = Raw::try_connect(address, &by("bert").version(version)).await;
+            assert!(
+                matches!(said, Packet::ConnAck { reason, .. } if reason == refused),
+                "{said:?}"
+            );
+        }
+        anna.ping().await;
+        assert_eq!(anna.read().await, Some(Packet::PingResp));
+        let mut again = Raw::connect(address, &by("anna")).await;
+        assert_eq!(anna.read().await, Some(Packet::Disconnect { reason: 0x8E }));
+        let (_, mut presence) = hub.presence();
+        again.disconnect().await;
+        assert_eq!(disconnected(&mut presence).await, "lamp");
+        Raw::connect(address, &by("bert")).await;
+    }
 }

@@ -136,7 +136,7 @@ async fn more_reasons_than_a_client_can_take_end_the_connection() {
         let mut raw = Raw::connect(address, &connect).await;
         raw.send(&packet(first, &body(50))).await;
         let acknowledged = raw.read().await;
-        let (Some(Packet::SubAck { reasons } | Packet::UnsubAck { reasons })) = acknowledged else {
+        let Some(Packet::SubAck { reasons } | Packet::UnsubAck { reasons }) = acknowledged else {
             panic!("{acknowledged:?}");
         };
         assert_eq!(reasons.len(), 50);

@@ -74,9 +74,12 @@ async fn mosquitto_rr_is_answered_over_tls_and_a_unix_socket() {
 async fn mosquitto_sub_gets_what_mosquitto_pub_sends() {
     let kitchen = Kitchen::open(Hub::builder()).await;
     let (_, mut presence) = kitchen.hub.presence();
-    for (from, to, version) in
-        [(Transport::Tls, Transport::Unix, "5"), (Transport::Unix, Transport::Tls, "mqttv311")]
-    {
+    for (from, to, version) in [
+        (Transport::Tls, Transport::Unix, "5"),
+        (Transport::Unix, Transport::Tls, "mqttv311"),
+        (Transport::Tls, Transport::Unix, "mqttv31"),
+        (Transport::Unix, Transport::Tls, "mqttv31"),
+    ] {
         let mut subscribe = kitchen.mosquitto("mosquitto_sub", to);
         subscribe.args(["-V", version, "-i", "sub", "-t", "news", "-q", "1", "-C", "1"]);
         let subscriber = spawn(subscribe);

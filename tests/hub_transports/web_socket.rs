@@ -309,3 +309,23 @@ async fn pings_are_not_answered_without_end() {
     // What the buffers of both sides hold: some MiB at most, of more than 25.
     assert!(pongs < 150_000, "{pongs} pongs");
 }
+
+/// MQTT 3.1 over WebSocket, a byte in each frame.
+#[tokio::test]
+async fn a_connect_of_3_1_may_come_in_frames_of_a_byte() {
+    let hub = hub(ws()).await;
+    let mut socket = Socket::open(&hub).await;
+    let connect = Connect::new("longer than 23 characters").version(3).bytes();
+    let frames = connect.iter().enumerate().flat_map(|(place, byte)| {
+        let last = place + 1 == connect.len();
+        let kind = if place == 0 { BINARY } else { CONTINUATION };
+        frame(if last { FINAL | kind } else { kind }, &[*byte])
+    });
+    let frames: Vec<u8> = frames.collect();
+    for bytes in frames.chunks(7) {
+        socket.send(bytes).await;
+    }
+    assert_eq!(socket.packet().await, [CONNACK << 4, 2, 0, 0]);
+    socket.send(&frame(FINAL | BINARY, &PINGREQ)).await;
+    assert_eq!(socket.packet().await, PINGRESP);
+}

@@ -259,7 +259,8 @@ impl Connect {
 
     pub(crate) fn bytes(&self) -> Vec<u8> {
         let mut flags = u8::from(self.clean_start) << 1;
-        let mut body = [&string("MQTT")[..], &[self.version]].concat();
+        let name = if self.version == 3 { "MQIsdp" } else { "MQTT" };
+        let mut body = [&string(name)[..], &[self.version]].concat();
         if let Some((_, _, qos, retain)) = &self.will {
             flags |= 0b100 | qos << 3 | u8::from(*retain) << 5;
         }
@@ -300,6 +301,11 @@ impl Raw {
         let stream = TcpStream::connect(address).await.expect("the server listens");
         stream.set_nodelay(true).expect("an option that TCP has");
         Self { stream, version: 5, last_id: 0 }
+    }
+
+    /// The same, for a client of this version.
+    pub(crate) async fn open_version(address: SocketAddr, version: u8) -> Self {
+        Self { version, ..Self::open(address).await }
     }
 
     /// Where it connects from.

@@ -77,7 +77,7 @@ impl Drop for Seat {
 pub(super) struct Server {
     worker: Rc<Worker>,
     entrance: Arc<Entrance>,
-    /// For MQTT 3.1.1, and for what is no MQTT.
+    /// For MQTT 3.1.1, for 3.1 that is [presented](WholePackets) as such, and for what is no MQTT.
     service: Pipeline<boxed::BoxService<IoBoxed, (), ()>>,
     config: SharedCfg,
 }

@@ -11,7 +11,8 @@ use std::io;
 use ntex::io::{FilterBuf, FilterLayer};
 use ntex::util::{BytePages, BytesMut};
 
-/// A layer under MQTT that keeps back what is not a whole packet.
+/// A layer under MQTT that keeps back what is not a whole packet, and presents MQTT 3.1 as 3.1.1, which is
+/// all that ntex-mqtt knows.
 #[derive(Debug)]
 pub(in crate::hub) struct WholePackets {
     /// The greatest Remaining Length.
@@ -66,6 +67,10 @@ const PUBLISH: u8 = 3;
 /// What is shown in the place of a packet that must not be: a type that there is not (MQTT 5 §2.1.2).
 const MALFORMED: [u8; 2] = [0, 0];
 
+/// How the body of a CONNECT begins: the name of the protocol, and its level.
+const V31: &[u8] = b"\0\x06MQIsdp\x03";
+const V311: &[u8] = b"\0\x04MQTT\x04";
+
 /// How a record of TLS begins that holds a part of the handshake (RFC 8446 §5.1). No packet that a
 /// client may begin with does.
 const TLS_HANDSHAKE: [u8; 2] = [22, 3];
@@ -100,13 +105,52 @@ fn string(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
     rest.split_at_checked(u16::from_be_bytes(*length).into())
 }
 
+/// Presents a CONNECT of MQTT 3.1 as one of 3.1.1, which differs in nothing that matters to a server:
+/// what replaces its beginning, and the rest of the bytes. `None`: it is none, or not there completely.
+fn as_v311(bytes: &[u8]) -> Option<(Vec<u8>, &[u8])> {
+    let (&first, rest) = bytes.split_first()?;
+    let Length::Known(remaining, size) = variable_byte_integer(rest) else { return None };
+    let rest = rest.get(size..)?;
+    if first >> 4 != CONNECT || !rest.get(..remaining)?.starts_with(V31) {
+        return None;
+    }
+    let mut head = vec![first];
+    let mut shorter = remaining - (V31.len() - V311.len());
+    while shorter > 0x7F {
+        head.push(0x80 | low_bits(shorter));
+        shorter >>= 7;
+    }
+    head.push(low_bits(shorter));
+    head.extend_from_slice(V311);
+    Some((head, &rest[V31.len()..]))
+}
+
+#[expect(clippy::cast_possible_truncation, reason = "seven bits")]
+fn low_bits(value: usize) -> u8 {
+    (value & 0x7F) as u8
+}
+
+/// Looks at what a connection begins with.
+fn begin(buf: &FilterBuf<'_>, source: &mut BytesMut) -> io::Result<()> {
+    if source.starts_with(&TLS_HANDSHAKE) {
+        let problem = "the client speaks TLS, and this listener does not";
+        return Err(io::Error::new(io::ErrorKind::InvalidData, problem));
+    }
+    if let Some((head, rest)) = as_v311(source) {
+        let mut presented = buf.io().cfg().read_buf().get();
+        presented.extend_from_slice(&head);
+        presented.extend_from_slice(rest);
+        release(buf, std::mem::replace(source, presented));
+    }
+    Ok(())
+}
+
 impl FilterLayer for WholePackets {
     fn process_read_buf(&self, buf: &FilterBuf<'_>) -> io::Result<()> {
         buf.with_read_buffers(|from, to| {
             let Some(source) = from else { return Ok(()) };
-            if self.version.get().is_none() && source.starts_with(&TLS_HANDSHAKE) {
-                let problem = "the client speaks TLS, and this listener does not";
-                return Err(io::Error::new(io::ErrorKind::InvalidData, problem));
+            if self.version.get().is_none() {
+                begin(buf, source)?;
             }
             let complete = if self.malformed.get() { 0 } else { self.complete(source) };
             if self.malformed.get() {
@@ -199,6 +243,48 @@ mod tests {
             let cut = cut.min(bytes.len());
             let whole = ends.into_iter().filter(|end| *end <= cut).max();
             prop_assert_eq!(Some(limit(5).complete(&bytes[..cut])), whole);
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn a_connect_of_3_1_is_presented_as_one_of_3_1_1(
+            tail in proptest::collection::vec(any::<u8>(), 0..300),
+            next in proptest::collection::vec(any::<u8>(), 0..9),
+            missing in 1_usize..400,
+        ) {
+            let connect = |body: &[u8]| {
+                let mut packet = packet(body.len());
+                packet.truncate(packet.len() - body.len());
+                packet[0] = 0x10;
+                [&packet, body].concat()
+            };
+            let old = connect(&[V31, &tail].concat());
+            let (head, rest) = as_v311(&old).expect("it is one");
+            prop_assert_eq!([&head, rest].concat(), connect(&[V311, &tail].concat()));
+            let more = [&old[..], &next].concat();
+            let (head, rest) = as_v311(&more).expect("it is one");
+            prop_assert_eq!([&head, rest].concat(), [connect(&[V311, &tail].concat()), next].concat());
+            prop_assert_eq!(as_v311(&old[..old.len().saturating_sub(missing)]), None);
+        }
+
+        #[test]
+        fn whatever_comes_is_looked_at(bytes in proptest::collection::vec(any::<u8>(), 0..50)) {
+            prop_assert!(as_v311(&bytes).is_none());
+            prop_assert!(WholePackets::new(1000).complete(&bytes) <= bytes.len());
+        }
+    }
+
+    #[test]
+    fn what_is_no_whole_connect_of_3_1_stays_as_it_is() {
+        for bytes in [
+            &b"\x10\x09\0\x06MQIsdp\x04"[..], // another level
+            b"\x20\x09\0\x06MQIsdp\x03",      // no CONNECT
+            b"\x10\x08\0\x06MQIsdp\x03",      // longer than its packet
+            b"\x10\xFF\xFF\xFF\xFF\0\x06MQIsdp\x03",
+            b"\x10\x07\0\x04MQTT\x04",
+        ] {
+            assert_eq!(as_v311(bytes), None);
         }
     }
 

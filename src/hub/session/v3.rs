@@ -1,8 +1,9 @@
-//! MQTT 3.1.1, for devices. It has no reason codes, no response topics and no No Local: a message
+//! MQTT 3.1.1 and 3.1, for devices. It has no reason codes, no response topics and no No Local: a message
 //! to a client of this version leaves its properties behind.
 
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
 use ntex::time::Seconds;
 use ntex_mqtt::v3::{
@@ -84,16 +85,16 @@ pub(super) async fn shake(
         certificate,
     };
     let will = packet.last_will.as_ref().and_then(convert::will_v3);
-    let forever = packet.keep_alive == 0;
+    let keep_alive = Duration::from_secs(packet.keep_alive.into());
     let (sink, io) = (handshake.sink(), handshake.io().get_ref());
-    let client = match worker.admit(credentials, Some(entrance), will, || Peer::V3(sink, io)).await
-    {
+    let peer = || Peer::V3(sink, io);
+    let client = match worker.admit(credentials, Some(entrance), keep_alive, will, peer).await {
         Ok(client) => client,
         Err(reason) => return Ok(refuse(handshake, reason)),
     };
     unblock_on_ack(worker, &client, &handshake);
     let ack = handshake.ack(Seat::new(worker, entrance, client), false);
-    Ok(if forever { ack.idle_timeout(Seconds::ZERO) } else { ack })
+    Ok(if keep_alive.is_zero() { ack.idle_timeout(Seconds::ZERO) } else { ack })
 }
 
 fn unblock_on_ack(worker: &Rc<Worker>, client: &Rc<Client>, handshake: &Handshake) {
@@ -129,6 +130,7 @@ pub(super) async fn protocol(
         }
         ProtocolMessage::Disconnect(disconnect) => {
             session.client.will.borrow_mut().take();
+            session.client.has_left.set(true);
             disconnect.ack()
         }
         other => other.ack(),

@@ -45,18 +45,8 @@ pub(in crate::hub) fn certificate(io: &IoBoxed) -> Result<Option<PeerCertificate
 /// Loads the files of a listener again when they have changed, until the hub takes nobody in any more.
 pub(in crate::hub) async fn keep_loaded(index: usize, shared: Arc<Shared>) {
     let Some(tls) = shared.entrances[index].tls.clone() else { return };
-    loop {
-        tokio::select! {
-            () = shared.accepting.cancelled() => return,
-            () = tokio::time::sleep(tls.check_every()) => {}
-        }
-        let reading = tls.clone();
-        match tokio::task::spawn_blocking(move || reading.reload()).await {
-            Ok(Ok(true)) => tracing::info!(?tls, "certificates are loaded again"),
-            Ok(Err(error)) => {
-                tracing::error!(%error, "certificates stay as they were: what is there now cannot be used");
-            }
-            Ok(Ok(false)) | Err(_) => {}
-        }
+    tokio::select! {
+        () = shared.accepting.cancelled() => {}
+        () = tls.keep_loaded() => {}
     }
 }

@@ -3,6 +3,7 @@
 use std::num::NonZeroU16;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
 use ntex::io::IoBoxed;
 use ntex_mqtt::QoS;
@@ -112,7 +113,8 @@ async fn admit(
     let outbound = Outbound::new(io.get_ref(), Rc::clone(&codec), writer, receive_maximum);
     let outbound = Rc::new(outbound);
     let peer = || Peer::V5(Rc::clone(&outbound));
-    match worker.admit(credentials, Some(entrance), will, peer).await {
+    let keep_alive = Duration::from_secs(connect.keep_alive.into());
+    match worker.admit(credentials, Some(entrance), keep_alive, will, peer).await {
         Ok(client) => {
             let ack = acknowledge(connect, worker, entrance, &client);
             let seat = Seat::new(worker, entrance, client);

@@ -146,6 +146,7 @@ impl Connection {
             // [MQTT-3.14.4-3]
             self.seat.client.will.borrow_mut().take();
         }
+        self.seat.client.has_left.set(true);
         Ended::Left
     }
 }
