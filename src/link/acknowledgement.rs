@@ -3,6 +3,7 @@
 use std::fmt;
 
 use crate::core::packet::ReasonCode;
+use crate::error::RequestError;
 
 /// What the server says of a message that it was sent at QoS 1.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -28,6 +29,18 @@ pub(crate) fn is_refusal(Acknowledgement { reason, .. }: Acknowledgement) -> boo
 impl From<ReasonCode> for Acknowledgement {
     fn from(reason: ReasonCode) -> Self {
         Self { reason, absence: None }
+    }
+}
+
+/// What a [refusal](is_refusal) means to who has sent the message.
+impl From<Acknowledgement> for RequestError {
+    fn from(Acknowledgement { reason, absence }: Acknowledgement) -> Self {
+        match (reason, absence) {
+            (_, Some(Absence::Offline)) => Self::Offline,
+            (_, Some(Absence::NotSubscribed)) => Self::NotSubscribed,
+            (ReasonCode::NO_MATCHING_SUBSCRIBERS, None) => Self::NoResponder,
+            (reason, None) => Self::Rejected(reason),
+        }
     }
 }
 

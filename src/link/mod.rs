@@ -50,7 +50,9 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-pub(crate) use self::acknowledgement::{Absence, Acknowledgement, is_refusal};
+#[cfg(feature = "ntex")]
+pub(crate) use self::acknowledgement::Absence;
+pub(crate) use self::acknowledgement::{Acknowledgement, is_refusal};
 pub(crate) use self::driver::{Driver, Outbox};
 #[cfg(feature = "ntex")]
 pub use self::ntex::{Client, ClientBuilder, Reconnect};

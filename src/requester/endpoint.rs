@@ -21,10 +21,7 @@ use crate::core::packet::{Message, ReasonCode, Subscription};
 use crate::core::topic::{TopicFilter, TopicName};
 use crate::dialect::Dialect;
 use crate::error::{Delivery, InvalidRequest, RequestError, ServeError};
-use crate::link::{
-    self, Absence, AckId, Acknowledgement, Claim, Occupant, Outbox, Outcome, Token, Verdict,
-    is_refusal,
-};
+use crate::link::{self, AckId, Claim, Occupant, Outbox, Outcome, Token, Verdict, is_refusal};
 
 pub(super) struct Settings {
     pub(super) _occupant: Occupant,
@@ -266,7 +263,7 @@ impl link::Endpoint for Endpoint {
         let Some(waiter) = self.exchanges.get_mut(ticket) else { return };
         let phase = match outcome {
             Outcome::Acknowledged(acknowledgement) if is_refusal(acknowledgement) => {
-                return self.fail(ticket, refusal(acknowledgement), now);
+                return self.fail(ticket, acknowledgement.into(), now);
             }
             Outcome::TooLarge { size, limit } => {
                 return self.fail(ticket, InvalidRequest::TooLarge { size, limit }.into(), now);
@@ -354,16 +351,6 @@ impl link::Endpoint for Endpoint {
                 let _ = call.reply.send(Err(RequestError::Closed));
             }
         }
-    }
-}
-
-/// What a server's refusal means to the caller.
-fn refusal(Acknowledgement { reason, absence }: Acknowledgement) -> RequestError {
-    match (reason, absence) {
-        (_, Some(Absence::Offline)) => RequestError::Offline,
-        (_, Some(Absence::NotSubscribed)) => RequestError::NotSubscribed,
-        (ReasonCode::NO_MATCHING_SUBSCRIBERS, None) => RequestError::NoResponder,
-        (reason, None) => RequestError::Rejected(reason),
     }
 }
 

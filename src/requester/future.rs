@@ -24,6 +24,7 @@ pin_project! {
     pub struct ResponseFuture {
         #[pin]
         state: State,
+        id: Option<Bytes>,
     }
 }
 
@@ -43,20 +44,50 @@ pin_project! {
 }
 
 impl ResponseFuture {
+    /// The id of the request as it is on the wire, in the form that the
+    /// [dialect](crate::dialect::Dialect::id_format) has: the correlation data of the native one, the
+    /// digits that stand in the topic of others. For logs, and for those who must name the exchange to
+    /// somebody else.
+    ///
+    /// It is known from the beginning, and stays when the call has ended. `None`: the call has failed
+    /// before it got one.
+    ///
+    /// ```
+    /// # use tower_mqtt::{Request, Requester, Responder, Router, link::memory};
+    /// use tower::{Service, ServiceExt};
+    /// use tower_mqtt::dialect::rrpc::tencent;
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let (link, device) = memory::pair();
+    /// # let router = Router::new().route("pk/lamp", async || "ok");
+    /// # let _device = Responder::builder(device).dialect(tencent::rrpc()).serve(router).await?;
+    /// let mut requester = Requester::builder(link).dialect(tencent::rrpc()).build().await?;
+    /// let call = requester.ready().await?.call(Request::new("pk/lamp", "on")?);
+    /// let id = call.id().cloned().expect("it could be sent");
+    /// assert_eq!(id.len(), 5); // Tencent's process id
+    /// assert_eq!(call.await?.payload(), "ok");
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn id(&self) -> Option<&Bytes> {
+        self.id.as_ref()
+    }
+
     pub(super) fn waiting(
         answer: Answered,
         deadline: Instant,
-        key: Bytes,
-        serial: u64,
+        id: Bytes,
+        (key, serial): (Bytes, u64),
         shared: Arc<Shared>,
     ) -> Self {
         let deadline = tokio::time::sleep_until(tokio::time::Instant::from_std(deadline));
         let cancel = CancelOnDrop { call: Some((key, serial)), shared };
-        Self { state: State::Waiting { answer, deadline, cancel } }
+        Self { state: State::Waiting { answer, deadline, cancel }, id: Some(id) }
     }
 
     pub(super) fn failed(error: RequestError) -> Self {
-        Self { state: State::Failed { error: Some(error) } }
+        Self { state: State::Failed { error: Some(error) }, id: None }
     }
 }
 
@@ -82,7 +113,7 @@ impl Future for ResponseFuture {
 
 impl fmt::Debug for ResponseFuture {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ResponseFuture").finish_non_exhaustive()
+        f.debug_struct("ResponseFuture").field("id", &self.id).finish_non_exhaustive()
     }
 }
 

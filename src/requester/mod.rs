@@ -179,11 +179,12 @@ impl Shared {
             Ok(prepared) => prepared,
             Err(error) => return ResponseFuture::failed(error),
         };
-        let (key, serial, deadline) = (call.key.clone(), call.serial, call.deadline);
+        let (id, deadline) = (call.id.clone(), call.deadline);
+        let (key, serial) = (call.key.clone(), call.serial);
         if self.commands.send(Command::Call(call)).is_err() {
             return ResponseFuture::failed(RequestError::Closed);
         }
-        ResponseFuture::waiting(answer, deadline, key, serial, Arc::clone(self))
+        ResponseFuture::waiting(answer, deadline, id, (key, serial), Arc::clone(self))
     }
 
     fn prepare(

@@ -172,8 +172,19 @@ impl ServerTls {
         self.0.files.authorities.is_some()
     }
 
-    pub(crate) fn check_every(&self) -> Duration {
-        self.0.files.check_every
+    /// Loads the files again whenever they have changed. It never ends.
+    pub(crate) async fn keep_loaded(&self) {
+        loop {
+            tokio::time::sleep(self.0.files.check_every).await;
+            let reading = self.clone();
+            match tokio::task::spawn_blocking(move || reading.reload()).await {
+                Ok(Ok(true)) => tracing::info!(tls = ?self, "certificates are loaded again"),
+                Ok(Err(error)) => {
+                    tracing::error!(%error, "certificates stay as they were: what is there now cannot be used");
+                }
+                Ok(Ok(false)) | Err(_) => {}
+            }
+        }
     }
 
     /// What a new connection is made with, for MQTT right over TLS or over WebSocket.

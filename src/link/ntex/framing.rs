@@ -118,12 +118,12 @@ mod tests {
     fn a_header_that_is_longer_than_its_packet_is_refused() {
         // A topic, a packet identifier, properties, and their length are too long, or all missing.
         for remaining in 0..10 {
-            let mut bytes = BytesMut::copy_from_slice(&PUBLISH);
+            let mut bytes = BytesMut::copy_from_slice(PUBLISH);
             bytes[1] = remaining;
             let error = Framing::new(&codec(), false).decode(&mut bytes).expect_err("too short");
             assert_eq!(error, DecodeError::InvalidLength, "{remaining}");
         }
-        let mut bytes = BytesMut::copy_from_slice(&PUBLISH);
+        let mut bytes = BytesMut::copy_from_slice(PUBLISH);
         bytes[1] = 10;
         let decoded = Framing::new(&codec(), false).decode(&mut bytes);
         assert!(matches!(decoded, Ok(Some(Decoded::Publish(_, payload, _))) if payload.is_empty()));
@@ -132,11 +132,11 @@ mod tests {
     #[test]
     fn what_is_too_large_is_refused_at_once() {
         for first in [0x30, 0x40] {
-            let mut bytes = BytesMut::copy_from_slice(&[first, 0xE9, 0x07]);
+            let mut bytes = BytesMut::copy_from_slice([first, 0xE9, 0x07]);
             let error = Framing::new(&codec(), false).decode(&mut bytes).expect_err("1001");
             assert!(matches!(error, DecodeError::MaxSizeExceeded { .. }), "{error:?}");
         }
-        let mut bytes = BytesMut::copy_from_slice(&[0x30, 0xFF, 0xFF, 0xFF, 0xFF]);
+        let mut bytes = BytesMut::copy_from_slice([0x30, 0xFF, 0xFF, 0xFF, 0xFF]);
         Framing::new(&codec(), false).decode(&mut bytes).expect_err("no length");
     }
 }

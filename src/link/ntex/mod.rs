@@ -11,7 +11,7 @@ mod quick_ack;
 mod reconnect;
 mod session;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 pub(crate) mod thread;
 mod transport;
 

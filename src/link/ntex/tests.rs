@@ -1,7 +1,7 @@
 //! The transport against a real broker.
 
 #[path = "../../../tests/support/mosquitto.rs"]
-mod mosquitto;
+pub(crate) mod mosquitto;
 
 use std::cell::RefCell;
 use std::future::{Future, poll_fn};
