@@ -135,6 +135,7 @@
 //! | `tls` | no | [`tls`]: `mqtts://` for the [`Client`] and the [`Hub`], with rustls |
 //! | `ws` | no | `ws://` for the [`Client`] and the [`Hub`], and with `tls` `wss://` |
 //! | `auth` | no | bearer tokens, HMAC signatures and device proofs for [`layer::authorize`] |
+//! | `gateway` | no | `gateway` and the binary `rrpc-gateway`: an HTTP front in which servers call devices, as in the vendors' clouds |
 //! | `metrics` | no | `layer::metrics`: counters and histograms through the `metrics` facade |
 //!
 //! A feature adds; it never changes how the rest behaves.
@@ -143,6 +144,8 @@ pub mod bridge;
 pub mod core;
 pub mod dialect;
 pub mod error;
+#[cfg(feature = "gateway")]
+pub mod gateway;
 #[cfg(feature = "ntex")]
 pub mod hub;
 mod id;

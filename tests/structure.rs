@@ -25,6 +25,23 @@ const MAY_NAME: &[(&str, &[&str])] = &[
         "hub",
         &["core", "message", "error", "dialect", "layer", "link", "responder", "bridge", "tls"],
     ),
+    (
+        "gateway",
+        &[
+            "core",
+            "message",
+            "error",
+            "dialect",
+            "layer",
+            "link",
+            "requester",
+            "responder",
+            "hub",
+            "tls",
+            "id",
+            "scope",
+        ],
+    ),
 ];
 
 /// What the core may use from outside: it has no clock, no random numbers, no tasks, no network.

@@ -1,0 +1,125 @@
+//! How a gateway is started.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::{fmt, io};
+
+use thiserror::Error;
+
+use super::Gateway;
+use super::calls::{self, Platform};
+use super::config::Config;
+use super::devices::{Admission, ConfiguredDevices, DeviceStore};
+use super::http::{Front, Server, StartError};
+use super::keys::Keys;
+use super::mqtt::{self, Side};
+use super::products::Products;
+use crate::error::{ConnectError, ServeError};
+use crate::hub::HubError;
+use crate::tls::ServerTlsError;
+
+/// Starts a [`Gateway`].
+#[must_use = "nothing runs before `start`"]
+pub struct GatewayBuilder {
+    config: Config,
+    store: Option<Arc<dyn DeviceStore>>,
+}
+
+impl GatewayBuilder {
+    pub(super) fn new(config: Config) -> Self {
+        Self { config, store: None }
+    }
+
+    /// Where the devices' secrets come from. By default from the configuration.
+    pub fn store(mut self, store: impl DeviceStore) -> Self {
+        self.store = Some(Arc::new(store));
+        self
+    }
+
+    /// Listens for devices, or connects to the broker, and then serves HTTP.
+    ///
+    /// # Errors
+    /// [`GatewayError::Hub`] or [`GatewayError::Http`] when an address cannot be listened on,
+    /// [`GatewayError::Broker`] when the broker cannot be reached, [`GatewayError::Tls`] when a certificate
+    /// cannot be used, [`GatewayError::Serve`] when the broker refuses a subscription,
+    /// [`GatewayError::Address`] when an address is not one that the hub can listen on.
+    ///
+    /// # Cancel safety
+    /// Dropping the future stops what was started.
+    pub async fn start(self) -> Result<Gateway, GatewayError> {
+        let Self { config, store } = self;
+        let keys = Arc::new(Keys::new(&config.keys));
+        let products = Arc::new(Products::new(&config.products));
+        let store = store.unwrap_or_else(|| Arc::new(ConfiguredDevices::new(&config.products)));
+        let admission =
+            Admission::new(Arc::clone(&products), Arc::clone(&store), Arc::clone(&keys));
+        let Side { link, hub, roster } = mqtt::start(&config.mqtt, admission).await?;
+        let platform = Platform::start(calls::Settings {
+            link,
+            products: Arc::clone(&products),
+            store,
+            keys: Arc::clone(&keys),
+            roster,
+            limits: config.limits,
+            cluster: config.cluster,
+        })
+        .await
+        .map_err(|calls::StartError::Serve(error)| error)?;
+        let platform = Arc::new(platform);
+        let (listed, asked) = (Arc::clone(&platform), Arc::clone(&platform));
+        let front = Front {
+            keys,
+            products,
+            calls: platform.calls(),
+            publisher: platform.publisher(),
+            devices: Arc::new(move || listed.devices()),
+            ready: Arc::new(move || asked.is_ready()),
+        };
+        let http = Server::start(&config.http, front).await?;
+        Ok(Gateway { http, platform, hub })
+    }
+}
+
+impl fmt::Debug for GatewayBuilder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("GatewayBuilder").field("config", &self.config).finish_non_exhaustive()
+    }
+}
+
+/// Why a gateway could not be started.
+#[derive(Debug, Clone, Error)]
+#[non_exhaustive]
+pub enum GatewayError {
+    /// An address for devices is not one that the hub can listen on.
+    #[error("mqtt.listen: {0}")]
+    Address(Box<str>),
+    /// The hub could not be started.
+    #[error(transparent)]
+    Hub(#[from] HubError),
+    /// The broker could not be reached, or refused.
+    #[error("broker: {0}")]
+    Broker(#[from] ConnectError),
+    /// A certificate or its key cannot be used.
+    #[error("TLS: {0}")]
+    Tls(#[from] ServerTlsError),
+    /// What calls need could not be subscribed to.
+    #[error(transparent)]
+    Serve(#[from] ServeError),
+    /// An address for HTTP could not be listened on.
+    #[error("cannot listen for HTTP on {address}: {source}")]
+    Http {
+        /// As it is in the configuration.
+        address: SocketAddr,
+        /// What the operating system said.
+        source: Arc<io::Error>,
+    },
+}
+
+impl From<StartError> for GatewayError {
+    fn from(error: StartError) -> Self {
+        match error {
+            StartError::Bind { address, error } => Self::Http { address, source: Arc::new(error) },
+            StartError::Tls(error) => Self::Tls(error),
+        }
+    }
+}

@@ -1,0 +1,81 @@
+//! How devices are named, and which topics are theirs.
+
+use crate::core::topic::TopicName;
+use crate::gateway::config::Dialect;
+
+/// Bytes of a device's name.
+const LONGEST: usize = 128;
+
+/// Whether this is one level of a topic, and not a long one.
+pub(in crate::gateway) fn is_level(text: &str) -> bool {
+    text.len() <= LONGEST && !text.contains('/') && TopicName::new(text).is_ok()
+}
+
+/// Whether a topic is a device's own: what the gateway may publish to for it.
+///
+/// | dialect | topics |
+/// |---|---|
+/// | Aliyun | `/{product}/{device}/…` |
+/// | Tencent's | `{product}/{device}/…` |
+/// | native | `devices/{product}/{device}`, and below |
+///
+/// Those that begin with `$` or `/sys/` are the platform's, and an exchange on them is a call.
+pub(super) fn is_own(dialect: Dialect, product: &str, device: &str, topic: &TopicName) -> bool {
+    let rest = match dialect {
+        Dialect::Aliyun => topic.as_str().strip_prefix('/'),
+        Dialect::Tencent | Dialect::TencentExplorer => Some(topic.as_str()),
+        Dialect::Native => topic.as_str().strip_prefix("devices/"),
+    };
+    let of_product = rest.and_then(|rest| rest.strip_prefix(product)?.strip_prefix('/'));
+    match of_product.and_then(|rest| rest.strip_prefix(device)) {
+        Some("") => dialect == Dialect::Native,
+        Some(below) => below.starts_with('/') && below.len() > 1,
+        None => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_is_one_level() {
+        for name in ["d1", "a.b:c_d", "温度", &"x".repeat(128)] {
+            assert!(is_level(name), "{name}");
+        }
+        for name in ["", "a/b", "+", "a#", "a\nb", "a\0", &"x".repeat(129)] {
+            assert!(!is_level(name), "{name:?}");
+        }
+    }
+
+    #[test]
+    fn a_device_has_its_own_topics_and_no_others() {
+        let own = |dialect, topic: &str| is_own(dialect, "p", "d", &TopicName::new(topic).unwrap());
+        for (dialect, topics) in [
+            (Dialect::Aliyun, ["/p/d/user/get", "/p/d/x"]),
+            (Dialect::TencentExplorer, ["p/d/control", "p/d/x/y"]),
+            (Dialect::Native, ["devices/p/d", "devices/p/d/x"]),
+        ] {
+            for topic in topics {
+                assert!(own(dialect, topic), "{topic}");
+            }
+            for topic in [
+                "p",
+                "p/d",
+                "/p/d",
+                "p/d2/x",
+                "/p/d2/x",
+                "/p/d/",
+                "devices/p/d2",
+                "devices/p/d/",
+                "devices/p",
+                "/sys/p/d/rrpc/request/1",
+                "$rrpc/rxd/p/d/1",
+                "x/p/d/x",
+                "//p/d/x",
+            ] {
+                assert!(!own(dialect, topic), "{dialect:?} {topic}");
+            }
+        }
+    }
+}

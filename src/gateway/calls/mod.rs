@@ -1,0 +1,207 @@
+//! How a call reaches a device, in the device's dialect and within limits.
+//!
+//! | step | where | or else |
+//! |---|---|---|
+//! | who may | [`Keys`] | `NotAllowed` |
+//! | to whom | [`Products`], the form of the device's name | `NoSuchProduct`, `NoSuchDevice` |
+//! | how many at once: of the gateway, to the device, of the key | [`limits`] | `TooMany`, at once |
+//! | in which dialect, on which address | [`ways`] | `Invalid` |
+//! | which gateway | [`cluster`](super::cluster) | passed on |
+//! | beside a broker: is there such a device | [`DeviceStore`] | `NoSuchDevice` |
+//! | the exchange | a requester of the dialect | [`explain`] |
+//!
+//! What a call holds is freed when it ends or its future is dropped, whichever is first. A call that is
+//! dropped gives its exchange up: a late answer is dropped and counted.
+
+mod address;
+mod explain;
+mod limits;
+mod message_id;
+mod native_front;
+mod overview;
+mod publish;
+mod switchboard;
+mod ways;
+
+use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use thiserror::Error;
+use tokio_util::sync::CancellationToken;
+use tower::util::BoxCloneSyncService;
+
+pub(super) use self::address::is_level;
+use self::limits::Limiter;
+pub(super) use self::publish::Outlet;
+use self::switchboard::Switchboard;
+use self::ways::Ways;
+use super::call::{Calls, DeviceState, Publisher};
+use super::cluster::Cluster;
+use super::config;
+use super::devices::{DeviceStore, Roster};
+use super::keys::Keys;
+use super::products::Products;
+use crate::error::ServeError;
+use crate::link::Link;
+use crate::responder::Responder;
+
+/// What a [`Platform`] is made of.
+pub(crate) struct Settings {
+    /// To the embedded hub, or to a broker.
+    pub(crate) link: Link,
+    pub(crate) products: Arc<Products>,
+    pub(crate) store: Arc<dyn DeviceStore>,
+    pub(crate) keys: Arc<Keys>,
+    /// Of the embedded hub; `None` beside a broker.
+    pub(crate) roster: Option<Arc<Roster>>,
+    pub(crate) limits: config::Limits,
+    /// Beside a broker only.
+    pub(crate) cluster: Option<config::Cluster>,
+}
+
+/// Why a [`Platform`] cannot start.
+#[derive(Debug, Error)]
+pub(crate) enum StartError {
+    #[error(transparent)]
+    Serve(#[from] ServeError),
+}
+
+/// Calls the devices of all products, and publishes to them.
+///
+/// It answers native requesters and other gateways as long as it is there. Dropping it ends everything at
+/// once, calls in flight included; [`shutdown`](Self::shutdown) lets them finish.
+pub(crate) struct Platform {
+    link: Link,
+    board: Arc<Switchboard>,
+    /// Until it shuts down.
+    responders: Mutex<Vec<Responder>>,
+}
+
+impl Platform {
+    /// Subscribes to what it needs, and returns when that is acknowledged; in a cluster when the other
+    /// gateways had the time to be heard, which is a third of `dead_after`.
+    ///
+    /// # Errors
+    /// [`StartError::Serve`] when the broker refuses a subscription or goes away, and when a product's id,
+    /// or the cluster's name, is not one level of a topic.
+    ///
+    /// # Cancel safety
+    /// Dropping the future undoes everything.
+    pub(crate) async fn start(settings: Settings) -> Result<Self, StartError> {
+        let Settings { link, products, store, keys, roster, limits, cluster } = settings;
+        if let Some(wrong) = products.iter().find(|product| !is_level(&product.id)) {
+            let text = format!("product: {:?} is not one level of a topic", wrong.id);
+            return Err(ServeError::Configuration(text.into()).into());
+        }
+        let in_flight = limits.in_flight;
+        let ways = Ways::open(&link, &products, in_flight).await?;
+        let outlet = Outlet::open(&link, in_flight).await?;
+        let cluster = match cluster {
+            Some(config) => Some(Cluster::new(&link, &config, in_flight).await?),
+            None => None,
+        };
+        let limiter = Arc::new(Limiter::new(limits));
+        let over = CancellationToken::new();
+        let board =
+            Switchboard { products, store, keys, roster, limiter, ways, outlet, cluster, over };
+        let board = Arc::new(board);
+        let mut responders = Vec::new();
+        let share = board.cluster.as_ref().map(Cluster::name);
+        responders.extend(native_front::serve(&link, &board, share).await?);
+        if let Some(cluster) = &board.cluster {
+            let own = Arc::clone(&board);
+            let make = move |call| {
+                let board = Arc::clone(&own);
+                async move {
+                    if board.limiter.is_closed() { None } else { Some(board.call_here(call).await) }
+                }
+            };
+            responders.push(cluster.serve(&link, make).await?);
+            // Others pass calls on as soon as they hear of it, so it is the last.
+            cluster.join(&link).await?;
+        }
+        Ok(Self { link, board, responders: responders.into() })
+    }
+
+    /// Makes calls.
+    pub(crate) fn calls(&self) -> Calls {
+        let board = Arc::clone(&self.board);
+        BoxCloneSyncService::new(tower::service_fn(move |call| {
+            let board = Arc::clone(&board);
+            async move { board.call(call).await }
+        }))
+    }
+
+    /// Publishes. A publication is in flight until the server has acknowledged it, and counts as a call.
+    pub(crate) fn publisher(&self) -> Publisher {
+        let board = Arc::clone(&self.board);
+        BoxCloneSyncService::new(tower::service_fn(move |publication| {
+            let board = Arc::clone(&board);
+            async move { board.publish(publication).await }
+        }))
+    }
+
+    /// Those that are connected; beside a broker those of the configuration, and those that have calls in
+    /// flight.
+    pub(crate) fn devices(&self) -> Vec<DeviceState> {
+        self.board.devices()
+    }
+
+    /// Calls in flight.
+    pub(crate) fn in_flight(&self) -> usize {
+        self.board.limiter.in_flight()
+    }
+
+    /// Whether the link is up.
+    pub(crate) fn is_ready(&self) -> bool {
+        self.link.is_connected()
+    }
+
+    /// Takes no new calls (`Unavailable`), and leaves the cluster at once, so that others take over. Calls
+    /// in flight end, or are given up after `grace`.
+    ///
+    /// # Cancel safety
+    /// Dropping the future leaves calls in flight as they are; no new ones are taken.
+    pub(crate) async fn shutdown(&self, grace: Duration) {
+        let Switchboard { limiter, cluster, over, .. } = &*self.board;
+        limiter.close();
+        let end = tokio::time::Instant::now() + grace;
+        if let Some(cluster) = cluster {
+            let _ = tokio::time::timeout_at(end, cluster.leave()).await;
+        }
+        let responders = std::mem::take(&mut *self.responders());
+        let left = end.saturating_duration_since(tokio::time::Instant::now());
+        let answering = responders.into_iter().map(|responder| responder.shutdown(left));
+        let ending = async {
+            if tokio::time::timeout_at(end, limiter.idle()).await.is_err() {
+                over.cancel();
+            }
+        };
+        tokio::join!(futures_util::future::join_all(answering), ending);
+        over.cancel();
+    }
+
+    fn responders(&self) -> std::sync::MutexGuard<'_, Vec<Responder>> {
+        self.responders.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Platform {
+    fn drop(&mut self) {
+        self.board.limiter.close();
+        self.board.over.cancel();
+        if let Some(cluster) = &self.board.cluster {
+            cluster.abandon();
+        }
+    }
+}
+
+impl fmt::Debug for Platform {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Platform").field("link", &self.link).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,216 @@
+//! Three gateways on one server, and what becomes of calls when one of them goes.
+
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+
+use tokio::task::JoinSet;
+
+use super::*;
+use crate::hub::Hub;
+
+const GATEWAYS: [&str; 3] = ["a", "b", "c"];
+const DEVICES: usize = 30;
+
+struct Setup {
+    hub: Hub,
+    links: Vec<Link>,
+    platforms: Vec<Arc<Platform>>,
+    _devices: Responder,
+}
+
+async fn gateway(link: Link, id: &str) -> Arc<Platform> {
+    let cluster = config::Cluster { id: Some(id.to_owned()), ..config::Cluster::default() };
+    let settings = Settings { cluster: Some(cluster), ..settings(link) };
+    Arc::new(Platform::start(settings).await.unwrap())
+}
+
+/// Devices that say who they are and what they were asked; those called `never…` say only that they are
+/// asked.
+async fn setup(asked: mpsc::UnboundedSender<String>) -> Setup {
+    let hub = Hub::builder().bind("127.0.0.1:0").workers(1).start().await.unwrap();
+    let answer = async move |parts: Parts, question: String| {
+        let device = parts.topic.levels().last().unwrap_or_default().to_owned();
+        if device.starts_with("never") {
+            let _ = asked.send(device);
+            return pending().await;
+        }
+        format!("{device}:{question}")
+    };
+    let router = Router::new().route("hub/{device}", answer);
+    let devices = Responder::builder(hub.link("devices")).dialect(tencent::rrpc());
+    let devices = devices.concurrency(1000).serve(router).await.unwrap();
+    let links = GATEWAYS.map(|id| hub.link(id));
+    let started = links.iter().zip(GATEWAYS).map(|(link, id)| gateway(link.clone(), id));
+    let platforms = futures_util::future::join_all(started).await;
+    Setup { hub, links: links.into(), platforms, _devices: devices }
+}
+
+fn owner(platform: &Platform, device: &str) -> String {
+    let cluster = platform.board.cluster.as_ref().unwrap();
+    let other = cluster.owner("hub", device);
+    other.map_or("itself".to_owned(), |member| member.to_string())
+}
+
+/// The first device of this kind that belongs to the third gateway.
+fn of_the_third(platform: &Platform, kind: &str) -> String {
+    let mut names = (0..).map(|n| format!("{kind}{n}"));
+    names.find(|name| owner(platform, name) == "c").unwrap()
+}
+
+async fn ask(platform: &Platform, device: &str, question: String) -> Result<(), CallError> {
+    let asked = Call { payload: question.clone().into(), ..call("hub", device) };
+    let answer = make(platform, asked).await.map_err(|failure| failure.why)?;
+    assert_eq!(answer.payload, format!("{device}:{question}"), "it is the answer to another call");
+    assert!((10_000..=65_535).contains(&answer.message_id));
+    Ok(())
+}
+
+/// Asks all devices through this gateway again and again, until told to stop. Returns what failed.
+async fn load(
+    platform: Arc<Platform>,
+    stop: Arc<AtomicBool>,
+    made: Arc<AtomicUsize>,
+) -> Vec<CallError> {
+    let mut errors = Vec::new();
+    for n in 0.. {
+        if stop.load(Ordering::Relaxed) {
+            break;
+        }
+        errors.extend(ask(&platform, &format!("d{}", n % DEVICES), format!("{n}")).await.err());
+        made.fetch_add(1, Ordering::Relaxed);
+        // What fails at once does not wait for anything.
+        tokio::task::yield_now().await;
+    }
+    errors
+}
+
+async fn reach(made: &AtomicUsize, more: usize) {
+    let goal = made.load(Ordering::Relaxed) + more;
+    while made.load(Ordering::Relaxed) < goal {
+        tokio::task::yield_now().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_gateway_reaches_every_device_and_its_answers_and_failures() {
+    let setup = setup(mpsc::unbounded_channel().0).await;
+    let owners: Vec<_> = setup.platforms.iter().map(|it| owner(it, "d0")).collect();
+    assert_eq!(owners.iter().filter(|owner| *owner == "itself").count(), 1, "{owners:?}");
+    for platform in &setup.platforms {
+        for n in 0..DEVICES {
+            ask(platform, &format!("d{n}"), "who".to_owned()).await.unwrap();
+        }
+        for name in ["ghost", "absent"] {
+            let expected = match name {
+                "ghost" => CallError::NoSuchDevice("ghost".into()),
+                _ => CallError::Offline,
+            };
+            // Whoever owns it.
+            let call = Call { product: "explorer".into(), ..call("", name) };
+            assert_eq!(refused(platform, call).await, expected);
+        }
+        let mut invalid = call("ali", "d");
+        invalid.target = on("/ali/e/user/get");
+        assert!(matches!(refused(platform, invalid).await, CallError::Invalid(_)));
+        assert_eq!(platform.in_flight(), 0);
+    }
+    setup.hub.shutdown(Duration::from_secs(1)).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_gateway_that_is_killed_under_load_is_replaced_at_once() {
+    let (asked, mut questions) = mpsc::unbounded_channel();
+    let setup = setup(asked).await;
+    let stop = Arc::new(AtomicBool::new(false));
+    let made = Arc::new(AtomicUsize::new(0));
+    let mut loads = JoinSet::new();
+    for platform in setup.platforms.iter().flat_map(|platform| [platform; 4]) {
+        loads.spawn(load(Arc::clone(platform), Arc::clone(&stop), Arc::clone(&made)));
+    }
+    // It is at a call that was passed on to it.
+    let never = of_the_third(&setup.platforms[0], "never");
+    let long = Call { timeout: Some(Duration::from_mins(10)), ..call("hub", &never) };
+    let stuck = tokio::spawn(setup.platforms[0].calls().oneshot(long));
+    questions.recv().await.unwrap();
+    reach(&made, 200).await;
+
+    setup.links[2].close();
+    setup.links[2].disconnected().await;
+    let why = stuck.await.unwrap().unwrap_err().why;
+    assert_eq!(why, CallError::Unavailable("the gateway that calls the device has died"));
+    for platform in &setup.platforms[..2] {
+        for n in 0..DEVICES {
+            ask(platform, &format!("d{n}"), "after".to_owned()).await.unwrap();
+        }
+        assert_ne!(owner(platform, &never), "c");
+    }
+    reach(&made, 200).await;
+    stop.store(true, Ordering::Relaxed);
+    while let Some(errors) = loads.join_next().await {
+        for error in errors.unwrap() {
+            assert!(matches!(error, CallError::Unavailable(_)), "{error}");
+        }
+    }
+    let dead = refused(&setup.platforms[2], call("hub", "d0")).await;
+    assert!(matches!(dead, CallError::Unavailable(_)), "{dead}");
+    assert!(setup.platforms.iter().all(|platform| platform.in_flight() == 0));
+    setup.hub.shutdown(Duration::from_secs(1)).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_gateway_that_shuts_down_costs_no_call() {
+    let setup = setup(mpsc::unbounded_channel().0).await;
+    let stop = Arc::new(AtomicBool::new(false));
+    let made = Arc::new(AtomicUsize::new(0));
+    let mut loads = JoinSet::new();
+    for platform in setup.platforms[..2].iter().flat_map(|platform| [platform; 4]) {
+        loads.spawn(load(Arc::clone(platform), Arc::clone(&stop), Arc::clone(&made)));
+    }
+    reach(&made, 100).await;
+    setup.platforms[2].shutdown(Duration::from_mins(1)).await;
+    reach(&made, 100).await;
+    // And comes back.
+    let again = gateway(setup.hub.link("c"), "c").await;
+    let theirs = of_the_third(&setup.platforms[0], "d");
+    ask(&again, &theirs, "back".to_owned()).await.unwrap();
+    ask(&setup.platforms[1], &theirs, "back".to_owned()).await.unwrap();
+    reach(&made, 100).await;
+    stop.store(true, Ordering::Relaxed);
+    while let Some(errors) = loads.join_next().await {
+        assert_eq!(errors.unwrap(), []);
+    }
+    setup.hub.shutdown(Duration::from_secs(1)).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_gateway_that_is_dropped_leaves_although_somebody_could_still_call() {
+    let mut setup = setup(mpsc::unbounded_channel().0).await;
+    let theirs = of_the_third(&setup.platforms[0], "d");
+    let platform = setup.platforms.pop().unwrap();
+    let calls = platform.calls();
+    drop(platform);
+    let why = calls.oneshot(call("hub", "d0")).await.unwrap_err().why;
+    assert_eq!(why, CallError::Unavailable("the gateway is shutting down"));
+    for platform in &setup.platforms {
+        while owner(platform, &theirs) == "c" {
+            tokio::task::yield_now().await;
+        }
+    }
+    for platform in &setup.platforms {
+        ask(platform, &theirs, "who".to_owned()).await.unwrap();
+    }
+    setup.hub.shutdown(Duration::from_secs(1)).await;
+}
+
+#[tokio::test]
+async fn a_cluster_has_a_name_that_fits_into_a_topic() {
+    let network = Network::new();
+    for (name, id) in [("a/b", "x"), ("+", "x"), ("g", "#"), ("g", "alive"), ("", "x")] {
+        let (name, id) = (name.to_owned(), Some(id.to_owned()));
+        let cluster = Some(config::Cluster { name, id, ..config::Cluster::default() });
+        let settings = Settings { cluster, ..settings(network.link("gateway")) };
+        assert!(matches!(
+            Platform::start(settings).await,
+            Err(StartError::Serve(ServeError::Configuration(_)))
+        ));
+    }
+}

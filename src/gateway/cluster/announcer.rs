@@ -1,0 +1,230 @@
+//! Says that this gateway lives, and hears that others do.
+//!
+//! | topic | payload | when |
+//! |---|---|---|
+//! | `gateways/{name}/alive/{id}` | after how many milliseconds without another it is dead | three times as often, and when a new member is heard of |
+//! | the same | `leaving` | when it takes no more calls |
+
+use std::str;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+use tokio::sync::{mpsc, oneshot};
+
+use super::members::{Members, News};
+use crate::core::packet::Message;
+use crate::core::packet::Qos;
+use crate::core::packet::ReasonCode;
+use crate::core::packet::Subscription;
+use crate::core::topic::TopicFilter;
+use crate::core::topic::TopicName;
+use crate::error::ServeError;
+use crate::link;
+use crate::link::{AckId, Outbox, Outcome, Token, Verdict};
+
+const LEAVING: &str = "leaving";
+/// What a member may say of itself.
+const SHORTEST: Duration = Duration::from_millis(10);
+const LONGEST: Duration = Duration::from_mins(10);
+
+/// Asks the announcer to say that it leaves; told when the server knows.
+pub(super) type Leave = oneshot::Sender<()>;
+
+pub(super) struct Announcer {
+    members: Arc<Members>,
+    topic: TopicName,
+    subscription: Subscription,
+    dead_after: Duration,
+    /// `None`: it may not speak, as it would not hear what others answer.
+    next: Option<Instant>,
+    /// Closed when this gateway is dropped.
+    leave: mpsc::Receiver<Leave>,
+    leaving: Option<Leave>,
+    left: bool,
+    ready: Option<oneshot::Sender<Result<(), ServeError>>>,
+}
+
+impl Announcer {
+    /// `prefix` is what the topics of all members begin with.
+    pub(super) fn new(
+        members: Arc<Members>,
+        prefix: &str,
+        dead_after: Duration,
+        leave: mpsc::Receiver<Leave>,
+        ready: oneshot::Sender<Result<(), ServeError>>,
+    ) -> Result<Self, crate::core::topic::TopicError> {
+        let topic = TopicName::new(format!("{prefix}/alive/{}", members.own()))?;
+        let filter = TopicFilter::new(format!("{prefix}/alive/+"))?;
+        let subscription = Subscription { no_local: true, ..Subscription::new(filter) };
+        let dead_after = dead_after.clamp(SHORTEST, LONGEST);
+        Ok(Self {
+            members,
+            topic,
+            subscription,
+            dead_after,
+            next: None,
+            leave,
+            leaving: None,
+            left: false,
+            ready: Some(ready),
+        })
+    }
+
+    /// How often a member speaks.
+    pub(super) fn interval(dead_after: Duration) -> Duration {
+        dead_after.clamp(SHORTEST, LONGEST) / 3
+    }
+
+    fn announce(&mut self, out: &mut Outbox<'_>) {
+        let text = self.dead_after.as_millis().to_string();
+        self.say(text, Qos::AtMostOnce, out);
+        self.next = Some(out.now() + Self::interval(self.dead_after));
+    }
+
+    fn say(&self, text: impl Into<bytes::Bytes>, qos: Qos, out: &mut Outbox<'_>) {
+        let message = Message { qos, ..Message::new(self.topic.clone(), text) };
+        // One that cannot leave is as good as lost, and the next one follows.
+        let _ = out.publish(message, (0, 0));
+    }
+
+    fn hear(&mut self, id: &str, payload: &[u8], out: &mut Outbox<'_>) {
+        if id == &**self.members.own() {
+            // With No Local it is not this one.
+            tracing::warn!(id, "another gateway has the same id");
+            return;
+        }
+        let Ok(text) = str::from_utf8(payload) else { return };
+        if text == LEAVING {
+            tracing::info!(gateway = id, "a gateway leaves");
+            return self.members.left(id);
+        }
+        let Ok(dead_after) = text.parse().map(Duration::from_millis) else { return };
+        let dead_after = dead_after.clamp(SHORTEST, LONGEST);
+        match self.members.heard(id, dead_after, out.now()) {
+            News::Known => {}
+            // It has not heard of this one.
+            News::Arrived => {
+                tracing::info!(gateway = id, "a gateway has come");
+                if self.next.is_some() {
+                    self.announce(out);
+                }
+            }
+            News::Refused => tracing::warn!(gateway = id, "too many gateways: one is ignored"),
+        }
+    }
+
+    fn depart(&mut self, out: &mut Outbox<'_>) {
+        self.next = None;
+        if !std::mem::replace(&mut self.left, true) && out.connection().is_some() {
+            self.say(LEAVING, Qos::AtLeastOnce, out);
+        } else {
+            self.leaving = None;
+        }
+    }
+
+    fn settle(&mut self, result: Result<(), ServeError>) {
+        if let Some(ready) = self.ready.take() {
+            let _ = ready.send(result);
+        }
+    }
+}
+
+impl link::Endpoint for Announcer {
+    fn is_requester(&self) -> bool {
+        false
+    }
+
+    fn connected(&mut self, out: &mut Outbox<'_>) {
+        self.members.forgive(out.now());
+        out.subscribe(std::slice::from_ref(&self.subscription), (0, 0));
+    }
+
+    fn disconnected(&mut self, _: &mut Outbox<'_>) {
+        self.next = None;
+        self.leaving = None;
+        self.settle(Err(ServeError::Disconnected));
+    }
+
+    fn message(
+        &mut self,
+        message: Message,
+        _: Option<AckId>,
+        out: &mut Outbox<'_>,
+    ) -> Result<Verdict, Message> {
+        if !self.subscription.filter.matches(&message.topic) {
+            return Err(message);
+        }
+        let id = message.topic.levels().last().unwrap_or_default();
+        self.hear(id, &message.payload, out);
+        Ok(Verdict::Taken)
+    }
+
+    fn still_wanted(&mut self, _: Token, _: &mut Message, _: Instant) -> bool {
+        true
+    }
+
+    fn outcome(&mut self, _: Token, _: Outcome, message: Message, _: &mut Outbox<'_>) {
+        if message.payload == LEAVING {
+            self.leaving = None;
+        }
+    }
+
+    fn subscribed(&mut self, _: Token, reasons: &[ReasonCode], out: &mut Outbox<'_>) {
+        match reasons.iter().find(|reason| reason.is_error()) {
+            Some(&reason) => {
+                let filter = self.subscription.filter.clone();
+                tracing::error!(%filter, %reason, "the broker lets the gateway hear no other");
+                self.settle(Err(ServeError::Subscribe { filter, reason }));
+            }
+            None if self.left => {}
+            None => {
+                self.announce(out);
+                self.settle(Ok(()));
+            }
+        }
+    }
+
+    fn poll(&mut self, cx: &mut Context<'_>, out: &mut Outbox<'_>) -> Poll<()> {
+        loop {
+            match self.leave.poll_recv(cx) {
+                Poll::Ready(Some(leave)) => {
+                    self.leaving = Some(leave);
+                    self.depart(out);
+                }
+                Poll::Ready(None) => {
+                    self.depart(out);
+                    out.unsubscribe(std::slice::from_ref(&self.subscription), (0, 0));
+                    return Poll::Ready(());
+                }
+                Poll::Pending => break,
+            }
+        }
+        // While it is not subscribed nothing is heard, which says nothing about the others.
+        if self.next.is_some() {
+            for dead in self.members.bury(out.now()) {
+                tracing::warn!(gateway = &*dead, "a gateway is dead");
+            }
+        }
+        if self.next.is_some_and(|next| next <= out.now()) {
+            self.announce(out);
+        }
+        Poll::Pending
+    }
+
+    fn in_flight(&self) -> usize {
+        0
+    }
+
+    fn next_deadline(&self) -> Option<Instant> {
+        // Without the one nobody is buried.
+        self.next.and_then(|next| self.members.next_death().into_iter().chain([next]).min())
+    }
+
+    fn closed(&mut self) {
+        self.settle(Err(ServeError::Closed));
+        self.leaving = None;
+        self.leave.close();
+        while self.leave.try_recv().is_ok() {}
+    }
+}

@@ -1,0 +1,254 @@
+//! Several gateways behind one broker, which share the devices among them.
+//!
+//! Tencent's message ids are short and come round again, and some devices take one call at a time. So one
+//! gateway makes all the calls to a device: its [owner](owner). The others pass theirs on to it,
+//! as native requests to `gateways/{name}/{id}/call`, and the answers back. All know who is alive
+//! because each says so on `gateways/{name}/alive/{id}`, three times in the time after which it
+//! counts as dead.
+//!
+//! | a gateway | the others |
+//! |---|---|
+//! | comes | hear it, and say at once that they are there; a third of the time after which one is dead later it takes calls |
+//! | shuts down | hear that it leaves, and take over at once; what it has in flight it ends |
+//! | is killed | learn it from the broker with the next call (nobody is subscribed), else when it was silent for too long; what was passed on to it fails then |
+//! | loses its broker | as when it is killed; it fails its own calls, and is back with the connection |
+//!
+//! A call is passed on once: the gateway that gets it makes it, whatever it thinks of the owner. When the
+//! one who has asked hangs up, the owner is not told: there the call ends with the device's answer, or at
+//! its deadline.
+//!
+//! # What cannot be excluded
+//!
+//! While gateways disagree about who is alive, two may call one device: at most for the time after which
+//! one is dead, and only around the moment when one comes or goes. Two calls are then in flight to a
+//! device that takes one, and short ids of two gateways may meet. Each begins at a random one of
+//! 55,536, so that hardly happens, and only then could an answer be taken for that to another
+//! call. (Giving each gateway a part of the ids would exclude it for as many gateways as there are
+//! parts, and leave each so few that a minute of unanswered calls uses them up.)
+//!
+//! # Who may say so
+//!
+//! The broker's rules must keep `gateways/#` for gateways: whoever may publish there can take devices over,
+//! and call them.
+
+mod announcer;
+mod forward;
+mod members;
+mod owner;
+
+use std::convert::Infallible;
+use std::fmt;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::timeout_at;
+use tower::{Service, ServiceExt};
+
+use self::announcer::{Announcer, Leave};
+pub(super) use self::members::MAX_MEMBERS;
+use self::members::{Member, Members};
+use super::call::{Answer, Call, CallError, Failure, InFlight};
+use super::config;
+use crate::core::topic::TopicFilter;
+use crate::core::topic::TopicName;
+use crate::error::InvalidRequest;
+use crate::error::RequestError;
+use crate::error::ServeError;
+use crate::id;
+use crate::link::Link;
+use crate::message::{Request, Response, Status};
+use crate::requester::Requester;
+use crate::responder::Responder;
+
+/// This gateway among the others.
+#[derive(Debug)]
+pub(super) struct Cluster {
+    name: String,
+    prefix: String,
+    dead_after: Duration,
+    in_flight: usize,
+    members: Arc<Members>,
+    requester: Requester,
+    leave: mpsc::Sender<Leave>,
+    /// Until it has joined.
+    leaves: std::sync::Mutex<Option<mpsc::Receiver<Leave>>>,
+}
+
+/// What became of a call that was passed on.
+#[derive(Debug)]
+pub(super) enum Relayed {
+    Ended(Result<Answer, Failure>),
+    /// Nobody has it, and the gateway is no longer among the members.
+    NotThere,
+}
+
+impl Cluster {
+    /// Prepares to join: until [`join`](Self::join) it owns all devices.
+    ///
+    /// # Errors
+    /// As [`RequesterBuilder::build`](crate::requester::RequesterBuilder::build);
+    /// [`ServeError::Configuration`] when the name or the id is not one level of a topic.
+    pub(super) async fn new(
+        link: &Link,
+        config: &config::Cluster,
+        in_flight: usize,
+    ) -> Result<Self, ServeError> {
+        let own = match &config.id {
+            Some(id) => id.clone(),
+            None => String::from_utf8_lossy(&id::fresh_text()).into_owned(),
+        };
+        for text in [&config.name, &own] {
+            if !super::calls::is_level(text) {
+                return Err(wrong(format_args!("{text:?} is not one level of a topic")));
+            }
+        }
+        if own == "alive" {
+            return Err(wrong("no gateway can be called `alive`"));
+        }
+        let requester = Requester::builder(link.clone());
+        let requester = requester.max_in_flight(in_flight.saturating_mul(2)).build().await?;
+        let (leave, leaves) = mpsc::channel(1);
+        Ok(Self {
+            name: config.name.clone(),
+            prefix: format!("gateways/{}", config.name),
+            dead_after: config.dead_after,
+            in_flight,
+            members: Arc::new(Members::new(own.into())),
+            requester,
+            leave,
+            leaves: Some(leaves).into(),
+        })
+    }
+
+    /// What all members call themselves.
+    pub(super) fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Takes the calls that others pass on. `make` returns `None` when it takes no more.
+    ///
+    /// # Errors
+    /// As [`ResponderBuilder::serve`](crate::responder::ResponderBuilder::serve).
+    pub(super) async fn serve<F, Fut>(&self, link: &Link, make: F) -> Result<Responder, ServeError>
+    where
+        F: Fn(Call) -> Fut + Clone + Send + 'static,
+        Fut: Future<Output = Option<Result<Answer, Failure>>> + Send,
+    {
+        let topic = self.topic(self.members.own()).map_err(wrong)?;
+        // An answer goes to who has asked, which is a requester's topic.
+        let prefix = format!("{}/", self.prefix);
+        let builder = Responder::builder(link.clone())
+            .concurrency(self.in_flight)
+            .allow_response_topic(move |topic, _| !topic.as_str().starts_with(&prefix));
+        let service = tower::service_fn(move |request: Request| {
+            let make = make.clone();
+            async move {
+                let Some(call) = forward::call(request) else {
+                    let status = Status::BAD_REQUEST.with_message("this is no call");
+                    return Ok::<_, Infallible>(Response::error(status));
+                };
+                let result = make(call).await;
+                Ok(result.map_or_else(forward::leaving, forward::response))
+            }
+        });
+        builder.serve_service([TopicFilter::exact(&topic)], service).await
+    }
+
+    /// Becomes a member, and returns when the others had the time to say that they are, too.
+    ///
+    /// # Errors
+    /// [`ServeError::Subscribe`] when the broker refuses, [`ServeError::Disconnected`] and
+    /// [`ServeError::Closed`] when it goes away meanwhile.
+    pub(super) async fn join(&self, link: &Link) -> Result<(), ServeError> {
+        let leaves = self.leaves.lock().ok().and_then(|mut leaves| leaves.take());
+        let Some(leaves) = leaves else { return Ok(()) };
+        let (ready, is_ready) = oneshot::channel();
+        let members = Arc::clone(&self.members);
+        let announcer = Announcer::new(members, &self.prefix, self.dead_after, leaves, ready);
+        let announcer = Box::new(announcer.map_err(wrong)?);
+        link.attach(announcer).await.map_err(|_| ServeError::Closed)?;
+        is_ready.await.map_err(|_| ServeError::Closed)??;
+        tokio::time::sleep(Announcer::interval(self.dead_after)).await;
+        Ok(())
+    }
+
+    /// Tells the others to take over. Returns when the broker knows.
+    pub(super) async fn leave(&self) {
+        let (done, is_done) = oneshot::channel();
+        if self.leave.send(done).await.is_ok() {
+            let _ = is_done.await;
+        }
+    }
+
+    /// Tells the others to take over, without waiting until they know.
+    pub(super) fn abandon(&self) {
+        // It fails when it is leaving, or the connection is closed.
+        let _ = self.leave.try_send(oneshot::channel().0);
+    }
+
+    /// The other gateway that a device belongs to; `None`: this one.
+    pub(super) fn owner(&self, product: &str, device: &str) -> Option<Member> {
+        self.members.owner(product, device)
+    }
+
+    /// Passes a call on.
+    pub(super) async fn relay(&self, to: &Member, call: &Call, deadline: Instant) -> Relayed {
+        let Ok(topic) = self.topic(&to.id) else {
+            self.members.left(&to.id);
+            return Relayed::NotThere;
+        };
+        let request = forward::request(topic, call).deadline(deadline);
+        let left = deadline.saturating_duration_since(tokio::time::Instant::now().into_std());
+        let asked = self.ask(request.timeout(left), deadline);
+        let Some(answer) = to.dead.run_until_cancelled(asked).await else {
+            let why = CallError::Unavailable("the gateway that calls the device has died");
+            return Relayed::Ended(Err(why.into()));
+        };
+        let failed = |why: CallError| Relayed::Ended(Err(why.into()));
+        match answer {
+            Ok(response) => {
+                if let Some(result) = forward::result(response, call) {
+                    return Relayed::Ended(result);
+                }
+                self.members.left(&to.id);
+                Relayed::NotThere
+            }
+            Err(RequestError::NoResponder) => {
+                tracing::warn!(gateway = &*to.id, "a gateway is not there");
+                self.members.died(&to.id);
+                Relayed::NotThere
+            }
+            Err(RequestError::Timeout) => failed(CallError::Timeout),
+            Err(RequestError::InvalidRequest(InvalidRequest::TooLarge { .. })) => {
+                failed(CallError::TooLarge)
+            }
+            Err(RequestError::Overloaded) => {
+                failed(CallError::TooMany(InFlight::Gateway(self.in_flight)))
+            }
+            Err(RequestError::Disconnected(_) | RequestError::Closed) => {
+                failed(CallError::Unavailable("the broker is away"))
+            }
+            Err(other) => failed(CallError::Failed(other.to_string().into())),
+        }
+    }
+
+    async fn ask(&self, request: Request, deadline: Instant) -> Result<Response, RequestError> {
+        let mut requester = self.requester.clone();
+        match timeout_at(deadline.into(), requester.ready()).await {
+            Ok(ready) => ready?.call(request).await,
+            Err(_) => Err(RequestError::Timeout),
+        }
+    }
+
+    fn topic(&self, id: &str) -> Result<TopicName, crate::core::topic::TopicError> {
+        TopicName::new(format!("{}/{id}/call", self.prefix))
+    }
+}
+
+fn wrong(what: impl fmt::Display) -> ServeError {
+    ServeError::Configuration(format!("cluster: {what}").into())
+}
+
+#[cfg(test)]
+mod tests;

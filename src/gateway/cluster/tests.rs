@@ -1,0 +1,164 @@
+use std::future::pending;
+
+use bytes::Bytes;
+
+use super::*;
+use crate::core::packet::ReasonCode;
+use crate::gateway::call::Target;
+use crate::gateway::calls::Outlet;
+use crate::link::memory::{Fate, Network};
+
+async fn member(network: &Network, id: &str) -> (Arc<Cluster>, Link) {
+    let link = network.link(id);
+    let config = config::Cluster { id: Some(id.to_owned()), ..config::Cluster::default() };
+    (Arc::new(Cluster::new(&link, &config, 10).await.unwrap()), link)
+}
+
+async fn joined(network: &Network, id: &str) -> (Arc<Cluster>, Link) {
+    let (cluster, link) = member(network, id).await;
+    cluster.join(&link).await.unwrap();
+    (cluster, link)
+}
+
+fn call(device: &str) -> Call {
+    Call {
+        product: "p".into(),
+        device: device.into(),
+        target: Target::Device,
+        payload: Bytes::new(),
+        content_type: None,
+        timeout: None,
+        key: None,
+    }
+}
+
+/// A device that belongs to another than `cluster`, and its owner.
+fn elsewhere(cluster: &Cluster) -> Option<(String, Member)> {
+    let mut names = (0..100).map(|n| format!("d{n}"));
+    names.find_map(|name| cluster.owner("p", &name).map(|owner| (name, owner)))
+}
+
+/// So much later by the clock.
+fn later(time: Duration) -> Instant {
+    (tokio::time::Instant::now() + time).into_std()
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_joins_knows_the_others_and_is_known() {
+    let network = Network::new();
+    let (a, _a) = joined(&network, "a").await;
+    assert!(elsewhere(&a).is_none(), "alone, it owns all");
+    let (b, _b) = joined(&network, "b").await;
+    assert_eq!(&*elsewhere(&a).unwrap().1.id, "b");
+    assert_eq!(&*elsewhere(&b).unwrap().1.id, "a");
+    for name in (0..100).map(|n| format!("d{n}")) {
+        let owners = (a.owner("p", &name).is_none(), b.owner("p", &name).is_none());
+        assert!(owners.0 != owners.1, "{name} has one owner");
+    }
+    b.leave().await;
+    while elsewhere(&a).is_some() {
+        tokio::task::yield_now().await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_falls_silent_is_dead_and_whoever_waits_for_it_learns_it() {
+    let network = Network::new();
+    let (a, _a) = joined(&network, "a").await;
+    let (b, link) = member(&network, "b").await;
+    let (asked, mut questions) = mpsc::channel(1);
+    let make = move |_| {
+        let asked = asked.clone();
+        async move {
+            let _ = asked.send(()).await;
+            pending().await
+        }
+    };
+    let _responder = b.serve(&link, make).await.unwrap();
+    b.join(&link).await.unwrap();
+    let (name, owner) = elsewhere(&a).unwrap();
+    let waiting = tokio::spawn({
+        let (a, owner) = (Arc::clone(&a), owner.clone());
+        async move { a.relay(&owner, &call(&name), later(Duration::from_mins(10))).await }
+    });
+    questions.recv().await.unwrap();
+    network.on_message(|message| {
+        if message.topic.as_str().ends_with("/alive/b") { Fate::Lose } else { Fate::Deliver }
+    });
+    owner.dead.cancelled().await;
+    let Relayed::Ended(Err(failure)) = waiting.await.unwrap() else { panic!("it has died") };
+    let died = CallError::Unavailable("the gateway that calls the device has died");
+    assert_eq!(failure.why, died);
+    assert!(elsewhere(&a).is_none());
+    network.on_message(|_| Fate::Deliver);
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    assert!(elsewhere(&a).is_some(), "it is heard again");
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_is_cut_off_keeps_what_it_knows() {
+    let network = Network::new();
+    let (a, link) = joined(&network, "a").await;
+    let _b = joined(&network, "b").await;
+    network.disconnect("a");
+    link.disconnected().await;
+    tokio::time::sleep(Duration::from_mins(1)).await;
+    assert!(elsewhere(&a).is_some(), "it cannot know");
+    let (name, owner) = elsewhere(&a).unwrap();
+    let relayed = a.relay(&owner, &call(&name), later(Duration::from_secs(1))).await;
+    let Relayed::Ended(Err(failure)) = relayed else { panic!("{relayed:?}") };
+    assert_eq!(failure.why, CallError::Unavailable("the broker is away"));
+    // And not at once after it is back, either.
+    network.reconnect("a");
+    assert!(link.connected().await);
+    assert!(elsewhere(&a).is_some());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_gateway_that_takes_no_more_is_passed_over() {
+    let network = Network::new();
+    let (a, _a) = joined(&network, "a").await;
+    let (b, link) = member(&network, "b").await;
+    let responder = b.serve(&link, |_| std::future::ready(None)).await.unwrap();
+    b.join(&link).await.unwrap();
+    let (name, owner) = elsewhere(&a).unwrap();
+    let relayed = a.relay(&owner, &call(&name), later(Duration::from_secs(1))).await;
+    assert!(matches!(relayed, Relayed::NotThere), "{relayed:?}");
+    assert!(elsewhere(&a).is_none() && !owner.dead.is_cancelled());
+    // It has not said that it leaves, so it is back with its next word.
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    responder.shutdown(Duration::ZERO).await;
+    let (name, owner) = elsewhere(&a).unwrap();
+    let relayed = a.relay(&owner, &call(&name), later(Duration::from_secs(1))).await;
+    assert!(matches!(relayed, Relayed::NotThere), "nobody is subscribed: {relayed:?}");
+    assert!(elsewhere(&a).is_none() && owner.dead.is_cancelled());
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_no_announcement_is_passed_over() {
+    let network = Network::new();
+    let (a, _a) = joined(&network, "a").await;
+    let outlet = Outlet::open(&network.link("stranger"), 10).await.unwrap();
+    for (id, text) in [("a", "3000"), ("x", "soon"), ("y", "-1"), ("z", ""), ("w", "\u{fffd}")] {
+        let topic = TopicName::new(format!("gateways/gateways/alive/{id}")).unwrap();
+        outlet.publish(crate::core::packet::Message::new(topic, text)).await.unwrap();
+    }
+    assert!(elsewhere(&a).is_none());
+    let topic = TopicName::new("gateways/gateways/alive/v").unwrap();
+    let for_ever = crate::core::packet::Message::new(topic, u64::MAX.to_string());
+    outlet.publish(for_ever).await.unwrap();
+    while elsewhere(&a).is_none() {
+        tokio::task::yield_now().await;
+    }
+    tokio::time::sleep(Duration::from_mins(11)).await;
+    assert!(elsewhere(&a).is_none(), "nobody is believed for ever");
+}
+
+#[tokio::test]
+async fn a_broker_that_lets_it_hear_no_other_is_an_error() {
+    let network = Network::new();
+    let filter = TopicFilter::new("gateways/gateways/alive/+").unwrap();
+    network.refuse_subscription(filter, ReasonCode::NOT_AUTHORIZED);
+    let (a, link) = member(&network, "a").await;
+    assert!(matches!(a.join(&link).await, Err(ServeError::Subscribe { .. })));
+}

@@ -1,0 +1,229 @@
+//! A configuration from a file. What values mean together is [checked](super::check) behind this.
+
+use std::collections::HashSet;
+use std::fs::File;
+use std::io::{self, Read};
+use std::net::SocketAddr;
+use std::path::Path;
+
+use toml::de::DeTable;
+
+use super::error::{ConfigErrors, Mistake, shown};
+use super::fields::{Fields, Notes, parent};
+use super::secret::{BEARER, PASSWORD, SECRET};
+use super::{
+    AccessKey, Broker, Cluster, Config, Device, Dialect, Http, Limits, Mqtt, Product, TlsFiles,
+    check,
+};
+
+/// Bytes of a file: hundreds of thousands of devices.
+const LONGEST: u64 = 64 * 1024 * 1024;
+
+pub(super) fn load(path: &Path) -> Result<Config, ConfigErrors> {
+    let text = read(path).map_err(|error| {
+        let mistake = Mistake::new("", format!("the file cannot be read: {error}"));
+        ConfigErrors::in_file(path, [(None, mistake)])
+    })?;
+    parse(&text, path)
+}
+
+fn read(path: &Path) -> io::Result<String> {
+    let mut text = String::new();
+    File::open(path)?.take(LONGEST + 1).read_to_string(&mut text)?;
+    if u64::try_from(text.len()).is_ok_and(|length| length > LONGEST) {
+        return Err(io::Error::other(format!("it has more than {LONGEST} bytes")));
+    }
+    Ok(text)
+}
+
+pub(super) fn parse(text: &str, name: &Path) -> Result<Config, ConfigErrors> {
+    let lines = Lines::of(text);
+    let (document, errors) = DeTable::parse_recoverable(text);
+    if !errors.is_empty() {
+        let mistake = |error: &toml::de::Error| {
+            let line = error.span().map(|span| lines.number(span.start));
+            // Not the error as text: that shows the line.
+            (line, Mistake::new("", error.message()))
+        };
+        return Err(ConfigErrors::in_file(name, errors.iter().map(mistake)));
+    }
+    let mut notes = Notes::default();
+    let directory = name.parent().unwrap_or(Path::new(""));
+    let config =
+        Fields::read("", document.into_inner(), &mut notes, |fields| config(fields, directory));
+    if !notes.incomplete {
+        add_what_does_not_fit(&config, &mut notes);
+    }
+    if notes.mistakes.is_empty() {
+        return Ok(config);
+    }
+    let mistakes = std::mem::take(&mut notes.mistakes).into_iter();
+    let line = |path: &str| notes.place(path).map(|place| lines.number(place));
+    Err(ConfigErrors::in_file(name, mistakes.map(|mistake| (line(&mistake.path), mistake))))
+}
+
+/// A table with a mistake has made-up values, which are not looked at.
+fn add_what_does_not_fit(config: &Config, notes: &mut Notes) {
+    let tables: HashSet<_> = notes
+        .mistakes
+        .iter()
+        .filter_map(|mistake| parent(&mistake.path))
+        .map(str::to_owned)
+        .collect();
+    let found = check::mistakes(config);
+    let is_new = |mistake: &Mistake| {
+        tables.is_empty()
+            || !tables.contains(&mistake.path)
+                && parent(&mistake.path).is_none_or(|table| !tables.contains(table))
+    };
+    notes.mistakes.extend(found.into_iter().filter(is_new));
+}
+
+/// Where lines begin.
+struct Lines(Vec<usize>);
+
+impl Lines {
+    fn of(text: &str) -> Self {
+        Self(text.match_indices('\n').map(|(place, _)| place + 1).collect())
+    }
+
+    /// From 1.
+    fn number(&self, place: usize) -> usize {
+        self.0.partition_point(|begin| *begin <= place) + 1
+    }
+}
+
+fn config(fields: &mut Fields<'_, '_>, directory: &Path) -> Config {
+    Config {
+        http: fields.table("http", |fields| http(fields, directory)).unwrap_or_default(),
+        mqtt: fields.table("mqtt", |fields| mqtt(fields, directory)).unwrap_or_default(),
+        limits: fields.table("limits", limits).unwrap_or_default(),
+        cluster: fields.table("cluster", cluster),
+        keys: fields.tables("keys", |fields| key(fields, directory)),
+        products: fields.tables("products", |fields| product(fields, directory)),
+    }
+}
+
+fn http(fields: &mut Fields<'_, '_>, directory: &Path) -> Http {
+    let Http { listen, tls: _, body, replay_window, connections } = Http::default();
+    Http {
+        listen: addresses(fields).unwrap_or(listen),
+        tls: tls(fields, directory),
+        body: fields.number("body").unwrap_or(body),
+        replay_window: fields.duration("replay_window").unwrap_or(replay_window),
+        connections: fields.number("connections").unwrap_or(connections),
+    }
+}
+
+fn addresses(fields: &mut Fields<'_, '_>) -> Option<Vec<SocketAddr>> {
+    let texts = fields.texts("listen")?;
+    let path = fields.path("listen");
+    if texts.is_empty() {
+        fields.notes.mistake(&path, "expected at least one address, found none");
+    }
+    let mut addresses = Vec::new();
+    for (index, text) in texts.iter().enumerate() {
+        if let Ok(address) = text.parse() {
+            addresses.push(address);
+            continue;
+        }
+        let expected = "expected an IP address and a port, such as \"127.0.0.1:8080\"";
+        let problem = format!("{expected}, found {}", shown(text));
+        fields.notes.mistake(format!("{path}[{index}]"), problem);
+    }
+    Some(addresses)
+}
+
+fn tls(fields: &mut Fields<'_, '_>, directory: &Path) -> Option<TlsFiles> {
+    fields.table("tls", |fields| TlsFiles {
+        cert: directory.join(fields.required_text("cert")),
+        key: directory.join(fields.required_text("key")),
+    })
+}
+
+fn mqtt(fields: &mut Fields<'_, '_>, directory: &Path) -> Mqtt {
+    let listen = fields.texts("listen");
+    let tls = tls(fields, directory);
+    let broker = fields.table("broker", |fields| broker(fields, directory));
+    let path = fields.path("listen");
+    if listen.is_some() && broker.is_some() {
+        let problem =
+            "expected either this or mqtt.broker: beside a broker nothing listens for MQTT";
+        fields.notes.mistake(&path, problem);
+    }
+    if listen.as_ref().is_some_and(Vec::is_empty) {
+        fields.notes.mistake(&path, "expected at least one URL, found none");
+    }
+    let default = if broker.is_some() { Vec::new() } else { Mqtt::default().listen };
+    Mqtt { listen: listen.unwrap_or(default), tls, broker }
+}
+
+fn broker(fields: &mut Fields<'_, '_>, directory: &Path) -> Broker {
+    Broker {
+        url: fields.required_text("url"),
+        client_id: fields.text("client_id"),
+        username: fields.text("username"),
+        password: fields.secret(&PASSWORD, directory),
+        ca: fields.text("ca").map(|file| directory.join(file)),
+    }
+}
+
+fn limits(fields: &mut Fields<'_, '_>) -> Limits {
+    let Limits { in_flight, per_device, per_key } = Limits::default();
+    Limits {
+        in_flight: fields.number("in_flight").unwrap_or(in_flight),
+        per_device: fields.number("per_device").unwrap_or(per_device),
+        per_key: fields.number("per_key").unwrap_or(per_key),
+    }
+}
+
+fn cluster(fields: &mut Fields<'_, '_>) -> Cluster {
+    let Cluster { name, id: _, dead_after } = Cluster::default();
+    Cluster {
+        name: fields.text("name").unwrap_or(name),
+        id: fields.text("id"),
+        dead_after: fields.duration("dead_after").unwrap_or(dead_after),
+    }
+}
+
+fn key(fields: &mut Fields<'_, '_>, directory: &Path) -> AccessKey {
+    AccessKey {
+        id: fields.required_text("id"),
+        secret: fields.secret(&SECRET, directory),
+        bearer: fields.secret(&BEARER, directory),
+        products: fields.texts("products"),
+    }
+}
+
+fn product(fields: &mut Fields<'_, '_>, directory: &Path) -> Product {
+    let id = fields.required_text("id");
+    let Product { id, dialect, timeout: _, one_in_flight, ext, devices: _ } =
+        Product::new(id, dialect(fields));
+    Product {
+        id,
+        dialect,
+        timeout: fields.duration("timeout"),
+        one_in_flight: fields.boolean("one_in_flight").unwrap_or(one_in_flight),
+        ext: fields.boolean("ext").unwrap_or(ext),
+        devices: fields.tables("devices", |fields| device(fields, directory)),
+    }
+}
+
+fn dialect(fields: &mut Fields<'_, '_>) -> Dialect {
+    let before = fields.notes.mistakes.len();
+    let text = fields.required_text("dialect");
+    let found = Dialect::ALL.into_iter().find(|dialect| dialect.name() == text);
+    if found.is_none() && fields.notes.mistakes.len() == before {
+        let names = Dialect::ALL.map(|dialect| format!("{:?}", dialect.name())).join(", ");
+        let problem = format!("expected one of {names}, found {}", shown(&text));
+        fields.notes.mistake(fields.path("dialect"), problem);
+    }
+    found.unwrap_or(Dialect::Native)
+}
+
+fn device(fields: &mut Fields<'_, '_>, directory: &Path) -> Device {
+    Device {
+        name: fields.required_text("name"),
+        secret: fields.required_secret(&SECRET, directory),
+    }
+}

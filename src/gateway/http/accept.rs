@@ -1,0 +1,102 @@
+//! Accepts connections, no more than there may be.
+
+use std::future::{pending, poll_fn};
+use std::io;
+use std::sync::Arc;
+use std::task::Poll;
+use std::time::Duration;
+
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
+use tokio::task::JoinSet;
+use tokio::time::{sleep, timeout};
+
+use super::connection::Serving;
+use crate::tls::ServerTls;
+
+/// How long accepting pauses when the process has no file descriptor left.
+const PAUSE: Duration = Duration::from_millis(100);
+
+/// Owns the listeners and the tasks of all connections.
+pub(super) struct Acceptor {
+    listeners: Vec<TcpListener>,
+    /// Which listener is asked first, so that a busy one does not keep out the others.
+    first: usize,
+    slots: Arc<Semaphore>,
+    serving: Serving,
+}
+
+impl Acceptor {
+    pub(super) fn new(listeners: Vec<TcpListener>, limit: usize, serving: Serving) -> Self {
+        let slots = Arc::new(Semaphore::new(limit.clamp(1, Semaphore::MAX_PERMITS)));
+        Self { listeners, first: 0, slots, serving }
+    }
+
+    /// Until it is told to stop, and for how long requests may then take; or until nobody can tell it any
+    /// more.
+    pub(super) async fn run(mut self, mut stop: oneshot::Receiver<Duration>) {
+        let mut connections = JoinSet::new();
+        let tls = self.serving.tls.clone();
+        let grace = tokio::select! {
+            grace = &mut stop => grace.unwrap_or_default(),
+            () = self.accept_all(&mut connections) => Duration::ZERO,
+            () = keep_loaded(tls) => Duration::ZERO,
+        };
+        self.listeners.clear();
+        self.serving.stopping.cancel();
+        let all = async { while connections.join_next().await.is_some() {} };
+        if timeout(grace, all).await.is_err() {
+            tracing::debug!(left = connections.len(), "HTTP connections are cut");
+            connections.shutdown().await;
+        }
+    }
+
+    /// Never ends.
+    async fn accept_all(&mut self, connections: &mut JoinSet<()>) {
+        loop {
+            let slot = self.slot().await;
+            match self.accept().await {
+                Ok(stream) => {
+                    while connections.try_join_next().is_some() {}
+                    let serving = self.serving.clone();
+                    connections.spawn(async move {
+                        serving.serve(stream).await;
+                        drop(slot);
+                    });
+                }
+                Err(error) => {
+                    tracing::warn!(%error, "cannot accept an HTTP connection");
+                    sleep(PAUSE).await;
+                }
+            }
+        }
+    }
+
+    /// Who comes while there is none waits in the backlog of the listener.
+    async fn slot(&self) -> OwnedSemaphorePermit {
+        Arc::clone(&self.slots).acquire_owned().await.expect("it is never closed")
+    }
+
+    async fn accept(&mut self) -> io::Result<TcpStream> {
+        let Self { listeners, first, .. } = self;
+        poll_fn(|cx| {
+            for turn in 0..listeners.len() {
+                let at = (*first + turn) % listeners.len();
+                if let Poll::Ready(accepted) = listeners[at].poll_accept(cx) {
+                    *first = at + 1;
+                    return Poll::Ready(accepted.map(|(stream, _)| stream));
+                }
+            }
+            Poll::Pending
+        })
+        .await
+    }
+}
+
+/// Never ends.
+async fn keep_loaded(tls: Option<ServerTls>) {
+    match tls {
+        Some(tls) => tls.keep_loaded().await,
+        None => pending().await,
+    }
+}

@@ -1,0 +1,68 @@
+//! The HTTP side: the plain API, what operators look at, and the place of the vendors' APIs.
+//!
+//! | route | key | what |
+//! |---|---|---|
+//! | `POST /`, `GET /?…Action=…` | signature | the [vendors' APIs](vendor) |
+//! | `POST /v1/devices/{product}/{device}/call` | bearer | [calls a device](plain) |
+//! | `GET /v1/devices` | bearer | [lists devices](devices) |
+//! | `GET /metrics` | bearer, of a key for all products | [numbers](metrics) for Prometheus: they name all products |
+//! | `GET /healthz` | none | whether calls can be made |
+//! | `GET /openapi.json` | none | describes all of this |
+//!
+//! # Bounds
+//!
+//! | what | bound | one more |
+//! |---|---|---|
+//! | connections | [`Http::connections`](super::config::Http::connections) | waits in the listener's backlog; an idle connection goes after 10 s |
+//! | TLS handshake | 10 s | the connection is closed |
+//! | request line and headers | 128 KiB, 100 headers, 10 s | 431, or the connection is closed |
+//! | request body | [`Http::body`](super::config::Http::body), 30 s | 413, 408 |
+//! | writing without progress | 30 s | the connection is closed, and its call cancelled |
+//! | devices in one list | 1,000 | the next page |
+//!
+//! So bodies take at most `connections` times `body` bytes of memory.
+
+mod accept;
+mod body;
+mod caller;
+mod connection;
+mod devices;
+mod health;
+mod metrics;
+mod openapi;
+mod patient;
+mod plain;
+mod problem;
+mod routes;
+mod server;
+#[cfg(test)]
+mod tests;
+mod vendor;
+
+use std::fmt;
+use std::sync::Arc;
+
+use super::call::{Calls, DeviceState, Publisher};
+use super::keys::Keys;
+use super::products::Products;
+
+pub(crate) use self::server::{Server, StartError};
+
+/// What the HTTP side needs of the rest of the gateway.
+#[derive(Clone)]
+pub(crate) struct Front {
+    pub(crate) keys: Arc<Keys>,
+    pub(crate) products: Arc<Products>,
+    pub(crate) calls: Calls,
+    pub(crate) publisher: Publisher,
+    /// All devices that are known, in any order.
+    pub(crate) devices: Arc<dyn Fn() -> Vec<DeviceState> + Send + Sync>,
+    /// Whether the link to the broker is up.
+    pub(crate) ready: Arc<dyn Fn() -> bool + Send + Sync>,
+}
+
+impl fmt::Debug for Front {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Front").finish_non_exhaustive()
+    }
+}

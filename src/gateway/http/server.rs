@@ -1,0 +1,135 @@
+//! Starts, and stops.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use hyper_util::service::TowerToHyperService;
+use thiserror::Error;
+use tokio::net::TcpListener;
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+use super::Front;
+use super::accept::Acceptor;
+use super::connection::Serving;
+use super::routes::{App, router};
+use crate::gateway::config::{self, TlsFiles};
+use crate::tls::{ServerTls, ServerTlsError};
+
+/// How long is waited, mostly for what a client does.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Patience {
+    pub(super) handshake: Duration,
+    /// For the next request too, so that an idle connection goes.
+    pub(super) headers: Duration,
+    pub(super) body: Duration,
+    /// For the client to take more of a response.
+    pub(super) write: Duration,
+    /// Until the files of TLS are looked at again.
+    pub(super) certificates: Duration,
+}
+
+impl Default for Patience {
+    fn default() -> Self {
+        let (short, long) = (Duration::from_secs(10), Duration::from_secs(30));
+        let certificates = Duration::from_mins(1);
+        Self { handshake: short, headers: short, body: long, write: long, certificates }
+    }
+}
+
+/// A running HTTP server. Dropping it stops it at once: requests in flight are cancelled.
+#[derive(Debug)]
+pub(crate) struct Server {
+    local_addrs: Vec<SocketAddr>,
+    stop: oneshot::Sender<Duration>,
+    accepting: JoinHandle<()>,
+}
+
+/// Why a server does not start.
+#[derive(Debug, Error)]
+pub(crate) enum StartError {
+    #[error("cannot listen for HTTP on {address}: {error}")]
+    Bind { address: SocketAddr, error: io::Error },
+    /// Which file, and what is wrong with it.
+    #[error("TLS for HTTP: {0}")]
+    Tls(#[from] ServerTlsError),
+}
+
+impl Server {
+    /// Listens on all addresses, and serves in tasks of the current runtime.
+    ///
+    /// # Errors
+    /// [`StartError::Bind`] when an address cannot be listened on, [`StartError::Tls`] when the certificate
+    /// or its key cannot be used.
+    ///
+    /// # Cancel safety
+    /// Dropped before its end, it listens on nothing.
+    pub(crate) async fn start(config: &config::Http, front: Front) -> Result<Self, StartError> {
+        Self::start_with(config, front, Patience::default()).await
+    }
+
+    pub(super) async fn start_with(
+        config: &config::Http,
+        front: Front,
+        patience: Patience,
+    ) -> Result<Self, StartError> {
+        let tls = match config.tls.clone() {
+            Some(files) => Some(load(files, patience.certificates).await?),
+            None => None,
+        };
+        let (listeners, local_addrs) = listen(&config.listen).await?;
+        let app = Arc::new(App::new(config, front, patience.body));
+        let serving = Serving {
+            app: Arc::clone(&app),
+            service: TowerToHyperService::new(router(app)),
+            tls,
+            patience,
+            stopping: CancellationToken::new(),
+        };
+        let (stop, stopped) = oneshot::channel();
+        let acceptor = Acceptor::new(listeners, config.connections, serving);
+        Ok(Self { local_addrs, stop, accepting: tokio::spawn(acceptor.run(stopped)) })
+    }
+
+    /// The addresses that it listens on, with the ports that it got, in the order of the configuration.
+    pub(crate) fn local_addrs(&self) -> &[SocketAddr] {
+        &self.local_addrs
+    }
+
+    /// Accepts no more, closes what is idle, and lets requests in flight finish for up to `grace`. When it
+    /// returns, no connection and no task is left.
+    ///
+    /// # Cancel safety
+    /// It goes on when this is dropped.
+    pub(crate) async fn shutdown(self, grace: Duration) {
+        let _ = self.stop.send(grace);
+        if let Err(error) = self.accepting.await {
+            tracing::error!(%error, "the HTTP server did not stop well");
+        }
+    }
+}
+
+async fn load(files: TlsFiles, check_every: Duration) -> Result<ServerTls, ServerTlsError> {
+    let TlsFiles { cert, key } = files;
+    let loading = tokio::task::spawn_blocking(move || {
+        ServerTls::builder(cert, key).check_every(check_every).load()
+    });
+    loading.await.unwrap_or_else(|error| Err(ServerTlsError::File(error.to_string().into())))
+}
+
+async fn listen(
+    addresses: &[SocketAddr],
+) -> Result<(Vec<TcpListener>, Vec<SocketAddr>), StartError> {
+    let mut listeners = Vec::new();
+    let mut local = Vec::new();
+    for &address in addresses {
+        let wrong = |error| StartError::Bind { address, error };
+        let listener = TcpListener::bind(address).await.map_err(wrong)?;
+        local.push(listener.local_addr().map_err(wrong)?);
+        listeners.push(listener);
+    }
+    Ok((listeners, local))
+}

@@ -1,0 +1,133 @@
+//! How connections come and go.
+
+use std::time::Duration;
+
+use tokio::net::{TcpListener, TcpStream};
+
+use super::client::{Client, call, request};
+use super::{Gateway, LIMIT, front, local, within};
+use crate::gateway::config;
+use crate::gateway::http::server::{Patience, Server, StartError};
+
+const HEALTH: &str = "GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n";
+
+fn impatient() -> Patience {
+    let soon = Duration::from_millis(20);
+    Patience { headers: soon, ..Patience::default() }
+}
+
+#[tokio::test]
+async fn who_hangs_up_cancels_the_call() {
+    let gateway = Gateway::start().await;
+    let mut client = gateway.client().await;
+    client.send(&call("gate", "")).await;
+    gateway.started().await;
+    drop(client);
+    gateway.ended().await;
+}
+
+#[tokio::test]
+async fn a_shutdown_lets_calls_finish_and_takes_no_more() {
+    let gateway = Gateway::start().await;
+    let address = gateway.server.local_addrs()[0];
+    let (mut busy, mut idle, mut silent) =
+        (gateway.client().await, gateway.client().await, gateway.client().await);
+    assert_eq!(idle.ask(HEALTH).await.status, 200);
+    busy.send(&call("gate", "late")).await;
+    gateway.started().await;
+    let Gateway { server, devices, .. } = gateway;
+    let stopping = tokio::spawn(server.shutdown(LIMIT * 2));
+    idle.closed().await;
+    silent.closed().await;
+    assert!(TcpStream::connect(address).await.is_err());
+
+    devices.gate.add_permits(1);
+    let reply = busy.reply().await;
+    assert_eq!((reply.status, reply.text()), (200, "late"));
+    assert_eq!(reply.header("connection"), "close");
+    busy.closed().await;
+    within(stopping).await.unwrap();
+}
+
+#[tokio::test]
+async fn calls_that_do_not_finish_in_time_are_cut() {
+    for dropped in [false, true] {
+        let gateway = Gateway::start().await;
+        let mut client = gateway.client().await;
+        client.send(&call("gate", "")).await;
+        gateway.started().await;
+        let Gateway { server, ended, .. } = gateway;
+        if dropped {
+            drop(server);
+        } else {
+            within(server.shutdown(Duration::ZERO)).await;
+            assert!(ended.lock().await.try_recv().is_ok(), "nothing is left");
+        }
+        client.closed().await;
+    }
+}
+
+#[tokio::test]
+async fn slow_headers_and_idle_connections_are_closed() {
+    let gateway = Gateway::start_with(local(), impatient()).await;
+    for text in ["", "GET /healthz HTTP/1.1\r\nHos", HEALTH] {
+        let mut client = gateway.client().await;
+        client.send(text).await;
+        client.closed().await;
+    }
+}
+
+#[tokio::test]
+async fn a_slow_body_is_a_problem() {
+    let patience = Patience { body: Duration::from_millis(20), ..Patience::default() };
+    let gateway = Gateway::start_with(local(), patience).await;
+    let half = call("echo", "xx").replace("xx", "x");
+    gateway.client().await.ask(&half).await.is_problem(408, "too_slow");
+}
+
+#[tokio::test]
+async fn too_many_headers_are_refused() {
+    let gateway = Gateway::start().await;
+    let many = "a: b\r\n".repeat(101);
+    let reply = gateway.client().await.ask(&request("GET", "/healthz", &many, "")).await;
+    assert_eq!(reply.status, 431);
+    let large = format!("a: {}\r\n", "b".repeat(128 * 1024));
+    let reply = gateway.client().await.ask(&request("GET", "/healthz", &large, "")).await;
+    assert_eq!(reply.status, 431);
+}
+
+#[tokio::test]
+async fn one_connection_more_than_may_be_waits_for_its_turn() {
+    let config = config::Http { connections: 1, ..local() };
+    let gateway = Gateway::start_with(config, Patience::default()).await;
+    let mut first = gateway.client().await;
+    assert_eq!(first.ask(HEALTH).await.status, 200);
+    let mut second = gateway.client().await;
+    second.send(HEALTH).await;
+    let numbers = first.ask(&request("GET", "/metrics", "", "")).await;
+    assert!(numbers.text().contains("rrpc_gateway_connections 1\n"));
+    drop(first);
+    assert_eq!(second.reply().await.status, 200);
+}
+
+#[tokio::test]
+async fn all_addresses_are_listened_on() {
+    let any = local().listen[0];
+    let config = config::Http { listen: vec![any, any], connections: 2, ..local() };
+    let gateway = Gateway::start_with(config, Patience::default()).await;
+    let addresses = gateway.server.local_addrs();
+    assert_ne!(addresses[0], addresses[1]);
+    for &address in addresses.iter().chain(addresses) {
+        assert_eq!(Client::connect(address).await.ask(HEALTH).await.status, 200);
+    }
+}
+
+#[tokio::test]
+async fn an_address_that_is_taken_is_named() {
+    let taken = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = taken.local_addr().unwrap();
+    let config = config::Http { listen: vec![address], ..local() };
+    let error = Server::start(&config, front().0).await.unwrap_err();
+    assert!(error.to_string().contains(&address.to_string()), "{error}");
+    assert!(matches!(error, StartError::Bind { .. }));
+}

@@ -1,0 +1,121 @@
+//! The vendors' cloud APIs, as their cloud SDKs speak them: servers keep working with another
+//! endpoint.
+//!
+//! What is signed, and what an SDK makes of a reply, was recorded from the SDKs; where nothing is
+//! known of the clouds, the code that was chosen is said at its place.
+
+mod aliyun;
+mod replay;
+mod signing;
+mod tencent;
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use axum::body::Bytes;
+use axum::http::request::Parts;
+use axum::response::Response;
+use tower::ServiceExt;
+
+use self::replay::Replay;
+use crate::gateway::call::{Answer, Call, CallError, Calls, Failure, Publication, Publisher};
+use crate::gateway::keys::{Key, Keys};
+use crate::gateway::products::Products;
+
+/// The longest name of a device or a service, in bytes. Twice over what the vendors allow.
+const NAME_MAX: usize = 128;
+
+/// Both vendors' APIs, which share `/`.
+pub(crate) struct Vendor {
+    keys: Arc<Keys>,
+    products: Arc<Products>,
+    calls: Calls,
+    publisher: Publisher,
+    replay: Replay,
+    now: Box<dyn Fn() -> SystemTime + Send + Sync>,
+}
+
+/// What came of a request, for who counts them: an extension of each response.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Outcome {
+    /// `aliyun` or `tencent`.
+    pub(crate) api: &'static str,
+    /// The product that was called; `None` when the request did not get that far.
+    pub(crate) product: Option<Box<str>>,
+    /// One of a few words: `ok`, `device_error`, `unauthorized`, `invalid`, `too_many`, or that of a
+    /// [failed call](super::problem::code).
+    pub(crate) result: &'static str,
+}
+
+impl Vendor {
+    /// `replay_window`: how far the time of a signed request may be from the gateway's.
+    pub(crate) fn new(
+        keys: Arc<Keys>,
+        products: Arc<Products>,
+        calls: Calls,
+        publisher: Publisher,
+        replay_window: Duration,
+    ) -> Self {
+        let replay = Replay::new(replay_window);
+        Self { keys, products, calls, publisher, replay, now: Box::new(SystemTime::now) }
+    }
+
+    /// Answers `POST /`, and `GET /` for the query style of Aliyun. The body is whole and within
+    /// the front's limit.
+    ///
+    /// # Cancel safety
+    /// Dropping the future gives the call up; a nonce that was used stays used.
+    pub(crate) async fn serve(&self, parts: &Parts, body: Bytes) -> Response {
+        if tencent::is_meant(&parts.headers) {
+            tencent::serve(self, parts, &body).await
+        } else {
+            aliyun::serve(self, parts, &body).await
+        }
+    }
+
+    /// The answer to a request whose body is larger than the front's limit.
+    #[expect(clippy::unused_self, reason = "the front need not know that nothing is looked up")]
+    pub(crate) fn too_large(&self, parts: &Parts) -> Response {
+        if tencent::is_meant(&parts.headers) {
+            tencent::too_large()
+        } else {
+            aliyun::too_large(parts)
+        }
+    }
+
+    async fn call(&self, call: Call) -> Result<Answer, Failure> {
+        self.calls.clone().oneshot(call).await
+    }
+
+    async fn publish(&self, publication: Publication) -> Result<u64, Failure> {
+        self.publisher.clone().oneshot(publication).await
+    }
+
+    /// Whether this key may ask this device: before anything is said of product or device.
+    fn admit(&self, key: &Key, product: &str, device: &str) -> Result<(), CallError> {
+        if !key.may_call(product) {
+            return Err(CallError::NotAllowed(product.into()));
+        }
+        if self.products.get(product).is_none() {
+            return Err(CallError::NoSuchProduct(product.into()));
+        }
+        if !is_name(device) {
+            return Err(CallError::NoSuchDevice(device.into()));
+        }
+        Ok(())
+    }
+}
+
+/// Whether it fits into one level of a topic: what does not would name a topic of another device.
+fn is_name(text: &str) -> bool {
+    let fits = |c: char| !c.is_control() && !matches!(c, '/' | '+' | '#');
+    !text.is_empty() && text.len() <= NAME_MAX && text.chars().all(fits)
+}
+
+/// 128 bits that no other request has, as a UUID is written.
+fn request_id() -> String {
+    let id = hex::encode(crate::id::fresh());
+    [&id[..8], &id[8..12], &id[12..16], &id[16..20], &id[20..]].join("-")
+}

@@ -1,0 +1,164 @@
+//! What is asked for.
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use bytes::Bytes;
+use serde::Deserialize;
+
+use super::reply::{About, Refusal};
+use crate::core::topic::{TopicFilter, TopicName};
+use crate::gateway::call::{Call, Target};
+use crate::gateway::config::Dialect;
+use crate::gateway::http::vendor::Vendor;
+use crate::gateway::keys::Key;
+use crate::message::JSON;
+
+#[derive(Debug)]
+pub(super) enum Ask {
+    /// `PublishRRPCMessage`.
+    Publish(Call),
+    /// `CallDeviceRRPCSync`, and the template of the topic that its answer comes on.
+    Call(Call, Option<String>),
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Action {
+    PublishRrpcMessage,
+    CallDeviceRrpcSync,
+}
+
+pub(super) fn action(name: &str, version: &str, service: &str) -> Result<Action, Refusal> {
+    let is_explorer = match (service, version) {
+        ("iotcloud", "2021-04-08" | "2018-06-14") => false,
+        ("iotexplorer", "2019-04-23") => true,
+        ("iotcloud" | "iotexplorer", _) => {
+            let message = format!("{service} has no version {version:?}.");
+            return Err(Refusal::invalid("NoSuchVersion", message));
+        }
+        _ => {
+            let message = "The service must be iotcloud or iotexplorer.";
+            return Err(Refusal::unauthenticated("AuthFailure.InvalidAuthorization", message));
+        }
+    };
+    match name {
+        "PublishRRPCMessage" => Ok(Action::PublishRrpcMessage),
+        "CallDeviceRRPCSync" if is_explorer => Ok(Action::CallDeviceRrpcSync),
+        _ => {
+            let message = format!("{service} {version} has no action {name:?}.");
+            Err(Refusal::invalid("InvalidAction", message))
+        }
+    }
+}
+
+/// What is not named here is not read.
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Body {
+    product_id: Option<String>,
+    device_name: Option<String>,
+    payload: Option<String>,
+    encoding: Option<String>,
+    topic: Option<String>,
+    reply_topic: Option<String>,
+}
+
+/// Reads a request whose signature is right.
+pub(super) fn read(
+    vendor: &Vendor,
+    key: &Key,
+    action: Action,
+    body: &[u8],
+    about: &mut About,
+) -> Result<Ask, Refusal> {
+    let body: Body = serde_json::from_slice(body).map_err(|error| {
+        Refusal::invalid("InvalidParameter", format!("The body cannot be read: {error}."))
+    })?;
+    let given = |value: &Option<String>, name: &str| {
+        value.clone().ok_or_else(|| {
+            let message = format!("The request is missing the parameter {name}.");
+            Refusal::invalid("MissingParameter", message)
+        })
+    };
+    let product = given(&body.product_id, "ProductId")?;
+    let device = given(&body.device_name, "DeviceName")?;
+    let admitted = vendor.admit(key, &product, &device);
+    let known = vendor.products.get(&product);
+    about.product = known.map(|known| known.id.as_str().into());
+    admitted.map_err(|why| Refusal::of_call(&why))?;
+    let call = Call {
+        product: product.into(),
+        device: device.into(),
+        target: Target::Device,
+        payload: Bytes::from(given(&body.payload, "Payload")?),
+        content_type: None,
+        timeout: None,
+        key: Some(key.id.clone()),
+    };
+    match action {
+        Action::PublishRrpcMessage => Ok(Ask::Publish(call)),
+        Action::CallDeviceRrpcSync => {
+            let payload = decode(call.payload, body.encoding.as_deref())?;
+            let call = Call { payload, ..call };
+            let dialect = known.map_or(Dialect::Native, |known| known.dialect);
+            match body.topic.as_deref().filter(|topic| !topic.is_empty()) {
+                Some(topic) => custom_mode(call, dialect, topic, body.reply_topic),
+                None => default_mode(call, dialect, body.reply_topic),
+            }
+        }
+    }
+}
+
+fn default_mode(call: Call, dialect: Dialect, reply_topic: Option<String>) -> Result<Ask, Refusal> {
+    if reply_topic.is_some_and(|topic| !topic.is_empty()) {
+        return Err(Refusal::invalid("InvalidParameter", "ReplyTopic is of use with Topic only."));
+    }
+    let root = match dialect {
+        Dialect::Tencent => Some("$rrpc/txd"),
+        Dialect::TencentExplorer => Some("$iotrrpc/up"),
+        Dialect::Aliyun | Dialect::Native => None,
+    };
+    let reply_topic = root.map(|root| format!("{root}/{}/{}/+", call.product, call.device));
+    Ok(Ask::Call(call, reply_topic))
+}
+
+/// The payload is a JSON object, and a token that is written into it pairs it with its answer,
+/// which is taken on the topic of the request only.
+fn custom_mode(
+    call: Call,
+    dialect: Dialect,
+    topic: &str,
+    reply_topic: Option<String>,
+) -> Result<Ask, Refusal> {
+    let unsupported = |message| Err(Refusal::invalid("UnsupportedOperation", message));
+    if dialect != Dialect::TencentExplorer {
+        return unsupported("Only devices of IoT Explorer can be asked on a Topic.");
+    }
+    let own = format!("{}/{}/", call.product, call.device);
+    let below = topic.strip_prefix(&own).is_some_and(|rest| !rest.is_empty());
+    let topic = TopicName::new(topic).ok().filter(|_| below).ok_or_else(|| {
+        let message = "Topic must be {ProductId}/{DeviceName}/…, without wildcards.";
+        Refusal::invalid("InvalidParameterValue", message)
+    })?;
+    let answers_there = |filter: &str| TopicFilter::new(filter).is_ok_and(|it| it.matches(&topic));
+    let given = reply_topic.as_deref().filter(|given| !given.is_empty());
+    if !given.is_none_or(answers_there) {
+        return unsupported(
+            "The answer must come on Topic: ReplyTopic must match it, or be empty.",
+        );
+    }
+    let target = Target::Topic(topic);
+    Ok(Ask::Call(Call { target, content_type: Some(JSON.into()), ..call }, reply_topic))
+}
+
+fn decode(payload: Bytes, encoding: Option<&str>) -> Result<Bytes, Refusal> {
+    match encoding {
+        None | Some("") => Ok(payload),
+        Some("base64") => STANDARD
+            .decode(&payload)
+            .map(Bytes::from)
+            .map_err(|_| Refusal::invalid("InvalidParameterValue", "Payload is not in base64.")),
+        Some(_) => {
+            Err(Refusal::invalid("InvalidParameterValue", "Encoding must be base64, or empty."))
+        }
+    }
+}

@@ -1,0 +1,74 @@
+//! Where devices are: an embedded hub, or a broker.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use secrecy::ExposeSecret;
+use ulid::Ulid;
+
+use super::builder::GatewayError;
+use super::config::{self, Broker, Mqtt, TlsFiles};
+use super::devices::{Admission, Roster};
+use crate::error::ConnectError;
+use crate::hub::{Hub, HubBuilder};
+use crate::link::{Client, Link};
+use crate::tls::{ClientTls, ServerTls, ServerTlsError};
+
+/// The client identifier of the gateway on its own hub. No client from the network can have it.
+const OWN_CLIENT: &str = "gateway";
+
+/// How often it is looked whether there is a new certificate.
+const CERTIFICATES: Duration = Duration::from_mins(1);
+
+/// The gateway's connection to the devices.
+pub(super) struct Side {
+    pub(super) link: Link,
+    /// What a broker does not have.
+    pub(super) hub: Option<Hub>,
+    pub(super) roster: Option<Arc<Roster>>,
+}
+
+pub(super) async fn start(mqtt: &Mqtt, admission: Admission) -> Result<Side, GatewayError> {
+    if let Some(broker) = &mqtt.broker {
+        return Ok(Side { link: connect(broker).await?, hub: None, roster: None });
+    }
+    let hub = embedded(mqtt, Arc::new(admission)).await?;
+    let roster = Some(Arc::new(Roster::of(&hub)));
+    Ok(Side { link: hub.link(OWN_CLIENT), hub: Some(hub), roster })
+}
+
+async fn connect(broker: &Broker) -> Result<Link, ConnectError> {
+    let random = || format!("rrpc-gateway-{}", Ulid::new());
+    let client_id = broker.client_id.clone().unwrap_or_else(random);
+    let mut client = Client::builder(&broker.url).client_id(client_id);
+    if let Some(user) = &broker.username {
+        let password = broker.password.as_ref().map_or("", |password| password.expose_secret());
+        client = client.credentials(user, password);
+    }
+    if let Some(ca) = &broker.ca {
+        client = client.tls(ClientTls::new().ca_file(ca));
+    }
+    client.connect().await
+}
+
+async fn embedded(mqtt: &Mqtt, admission: Arc<Admission>) -> Result<Hub, GatewayError> {
+    let gatekeeper = Arc::clone(&admission);
+    let hub = Hub::builder()
+        .authenticate(move |credentials| {
+            let gatekeeper = Arc::clone(&gatekeeper);
+            async move { gatekeeper.authenticate(credentials).await }
+        })
+        .authorize(move |identity, client_id, access| {
+            admission.allows(identity, client_id, access)
+        });
+    let tls = mqtt.tls.clone().map(load).transpose()?;
+    let listen = |hub: HubBuilder, url: &String| -> Result<_, GatewayError> {
+        let listener = config::listener(url, tls.as_ref());
+        Ok(hub.listen(listener.map_err(|what| GatewayError::Address(what.into()))?))
+    };
+    Ok(mqtt.listen.iter().try_fold(hub, listen)?.start().await?)
+}
+
+fn load(files: TlsFiles) -> Result<ServerTls, ServerTlsError> {
+    ServerTls::builder(files.cert, files.key).check_every(CERTIFICATES).load()
+}
