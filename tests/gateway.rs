@@ -1,0 +1,34 @@
+//! The gateway: servers of every kind call devices of every kind.
+#![cfg(feature = "gateway")]
+
+#[path = "support/certificates.rs"]
+mod certificates;
+#[path = "support/mosquitto.rs"]
+mod mosquitto;
+#[path = "support/programs.rs"]
+mod programs;
+#[path = "support/raw.rs"]
+mod raw;
+
+#[path = "gateway/access.rs"]
+mod access;
+#[path = "gateway/broker.rs"]
+mod broker;
+#[path = "gateway/cluster.rs"]
+mod cluster;
+#[path = "gateway/devices.rs"]
+mod devices;
+#[path = "gateway/http.rs"]
+mod http;
+#[path = "gateway/load.rs"]
+mod load;
+#[path = "gateway/matrix.rs"]
+mod matrix;
+#[path = "gateway/running.rs"]
+mod running;
+#[path = "gateway/servers.rs"]
+mod servers;
+#[path = "gateway/signing.rs"]
+mod signing;
+#[path = "gateway/tls.rs"]
+mod tls;

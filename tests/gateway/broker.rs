@@ -1,0 +1,78 @@
+//! Beside a broker.
+
+use std::net::SocketAddr;
+
+use super::devices::{Form, Kind, Mode};
+use super::http;
+use super::mosquitto::Mosquitto;
+use super::programs::soon;
+use super::running::{Running, fleet};
+use super::servers::{Asked, KEY, Outcome, SERVERS, Server, plain_api};
+
+async fn beside(broker: &Mosquitto, devices: &[(Kind, String)]) -> Running {
+    let places =
+        format!("[http]\nlisten = [\"127.0.0.1:0\"]\n[mqtt.broker]\nurl = \"{}\"\n", broker.url());
+    Running::start(&format!("{places}{}", fleet(devices))).await
+}
+
+fn address(broker: &Mosquitto) -> SocketAddr {
+    SocketAddr::from(([127, 0, 0, 1], broker.port()))
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_server_calls_through_a_broker() {
+    let broker = Mosquitto::start(&[]).await;
+    let kinds = [Kind::Plain, Kind::Tencent, Kind::Native];
+    let devices: Vec<_> = kinds.iter().map(|kind| (*kind, "lamp".to_owned())).collect();
+    let running = beside(&broker, &devices).await;
+    let places = (running.http, address(&broker));
+    for kind in kinds {
+        let asked = Asked { kind, device: "lamp", form: Form::Device };
+        for server in SERVERS {
+            assert_eq!(
+                server.call(places, asked, "on").await,
+                Outcome::Offline,
+                "{server:?} {kind:?}"
+            );
+        }
+        let _lamp = kind.start(places.1, "lamp", Form::Device, Mode::Upper).await;
+        for server in SERVERS {
+            let outcome = server.call(places, asked, "on").await;
+            assert_eq!(outcome, Outcome::Answer("ON".to_owned()), "{server:?} {kind:?}");
+        }
+    }
+    running.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_broker_may_go_away_and_come_back() {
+    let mut broker = Mosquitto::start(&[]).await;
+    let running = beside(&broker, &[(Kind::Plain, "lamp".to_owned())]).await;
+    let places = (running.http, address(&broker));
+    let _lamp = Kind::Plain.start(places.1, "lamp", Form::Device, Mode::Upper).await;
+    let asked = Asked { kind: Kind::Plain, device: "lamp", form: Form::Device };
+    let answered = Outcome::Answer("ON".to_owned());
+    assert_eq!(Server::Plain.call(places, asked, "on").await, answered);
+
+    broker.kill();
+    let health = async |expected| {
+        while http::send(places.0, "GET /healthz", &[], b"").await.status != expected {
+            tokio::task::yield_now().await;
+        }
+    };
+    soon(health(503)).await;
+    let to = format!("{}/lamp/call", Kind::Plain.product());
+    let answer = plain_api(places.0, KEY.2, &to, b"on").await;
+    assert_eq!((answer.status, answer.json()["code"].as_str()), (503, Some("unavailable")));
+
+    broker.restart().await;
+    soon(health(200)).await;
+    // The device comes back in its own time.
+    let again = async {
+        while Server::Plain.call(places, asked, "on").await != answered {
+            tokio::task::yield_now().await;
+        }
+    };
+    soon(again).await;
+    running.stop().await;
+}

@@ -1,0 +1,179 @@
+//! Limits, and what happens when somebody goes away in the middle.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::io::AsyncWriteExt;
+use tokio::net::TcpStream;
+use tokio::sync::{Notify, mpsc};
+use tower_mqtt::dialect::rrpc::aliyun;
+use tower_mqtt::link::Client;
+use tower_mqtt::{Responder, Router};
+
+use super::devices::{Form, Kind, Mode};
+use super::http;
+use super::programs::soon;
+use super::raw::{Connect, Raw};
+use super::running::{Running, config};
+use super::servers::{KEY, plain_api};
+
+const LAMP: (Kind, &str) = (Kind::Plain, "lamp");
+
+fn to_lamp() -> String {
+    format!("{}/lamp/call?timeout=8s", Kind::Plain.product())
+}
+
+/// A lamp that says what it is asked, and answers when it is told to.
+async fn patient_lamp(
+    hub: SocketAddr,
+) -> (Responder, mpsc::UnboundedReceiver<String>, Arc<Notify>) {
+    let (asked, questions) = mpsc::unbounded_channel();
+    let go = Arc::new(Notify::new());
+    let told = Arc::clone(&go);
+    let answer = move |text: String| {
+        let (asked, told) = (asked.clone(), Arc::clone(&told));
+        async move {
+            let _ = asked.send(text.clone());
+            told.notified().await;
+            text.to_uppercase()
+        }
+    };
+    let (client_id, user, password) = Kind::Plain.credentials("lamp");
+    let client = Client::builder(&format!("mqtt://{hub}")).client_id(client_id);
+    let link = client.credentials(user, password).connect().await.expect("it may connect");
+    let router = Router::new().route(&format!("{}/lamp", Kind::Plain.product()), answer);
+    let responder = Responder::builder(link).dialect(aliyun::system()).serve(router).await;
+    (responder.expect("it may subscribe"), questions, go)
+}
+
+#[tokio::test]
+async fn one_call_too_many_is_told_to_come_again() {
+    for limit in ["in_flight", "per_device", "per_key"] {
+        let limits = format!("[limits]\n{limit} = 1\n");
+        let fleet = config(&[(Kind::Plain, "lamp".to_owned())]);
+        let running = Running::start(&format!("{limits}{fleet}")).await;
+        let (_lamp, mut questions, go) = patient_lamp(running.hub()).await;
+        let http = running.http;
+        let first = tokio::spawn(async move { plain_api(http, KEY.2, &to_lamp(), b"on").await });
+        assert_eq!(soon(questions.recv()).await.as_deref(), Some("on"));
+
+        let refused = plain_api(http, KEY.2, &to_lamp(), b"off").await;
+        assert_eq!((refused.status, refused.json()["code"].as_str()), (429, Some("too_many")));
+        assert!(refused.header("retry-after").is_some_and(|it| it.parse::<u32>().is_ok()));
+        go.notify_one();
+        assert_eq!(soon(first).await.expect("no panic").text(), "ON", "{limit}");
+        go.notify_one();
+        assert_eq!(soon(plain_api(http, KEY.2, &to_lamp(), b"off")).await.text(), "OFF");
+        running.stop().await;
+    }
+}
+
+#[tokio::test]
+async fn a_client_that_hangs_up_gives_its_call_up() {
+    let fleet = config(&[(Kind::Plain, "lamp".to_owned())]);
+    let running = Running::start(&format!("[limits]\nper_device = 1\n{fleet}")).await;
+    let (_lamp, mut questions, go) = patient_lamp(running.hub()).await;
+    let mut stream = TcpStream::connect(running.http).await.expect("connected");
+    let head = format!(
+        "POST /v1/devices/{} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {}\r\nContent-Length: 2\r\n\r\non",
+        to_lamp(),
+        KEY.2
+    );
+    stream.write_all(head.as_bytes()).await.expect("written");
+    assert_eq!(soon(questions.recv()).await.as_deref(), Some("on"));
+    drop(stream);
+    // The first call's slot is free as soon as the gateway has seen that nobody waits.
+    go.notify_waiters();
+    let again = async {
+        loop {
+            go.notify_one();
+            let answer = plain_api(running.http, KEY.2, &to_lamp(), b"off").await;
+            match answer.status {
+                429 => tokio::task::yield_now().await,
+                _ => break answer,
+            }
+        }
+    };
+    assert_eq!(soon(again).await.text(), "OFF");
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn a_shutdown_lets_calls_end() {
+    let running = Running::with(&[LAMP]).await;
+    let (_lamp, mut questions, go) = patient_lamp(running.hub()).await;
+    let http = running.http;
+    let call = tokio::spawn(async move { plain_api(http, KEY.2, &to_lamp(), b"on").await });
+    assert_eq!(soon(questions.recv()).await.as_deref(), Some("on"));
+    let stopping = tokio::spawn(running.gateway.shutdown(Duration::from_secs(30)));
+    let refused = async {
+        while TcpStream::connect(http).await.is_ok() {
+            tokio::task::yield_now().await;
+        }
+    };
+    soon(refused).await;
+    go.notify_one();
+    let answer = soon(call).await.expect("no panic");
+    assert_eq!((answer.status, answer.text()), (200, "ON"));
+    soon(stopping).await.expect("no panic");
+}
+
+#[tokio::test]
+async fn a_device_that_reconnects_still_answers() {
+    let running = Running::with(&[LAMP]).await;
+    let (client_id, user, password) = Kind::Plain.credentials("lamp");
+    let connect = Connect::new(&client_id).version(4).credentials(&user, &password);
+    let topics = format!("/sys/{}/lamp/rrpc", Kind::Plain.product());
+    let mut first = Raw::connect(running.hub(), &connect).await;
+    assert!(first.subscribe(&format!("{topics}/request/+"), 0).await < 0x80);
+    let http = running.http;
+    let call = tokio::spawn(async move { plain_api(http, KEY.2, &to_lamp(), b"on").await });
+    let asked = first.message().await;
+    drop(first);
+
+    let mut second = Raw::connect(running.hub(), &connect).await;
+    let id = asked.topic.rsplit('/').next().expect("an id");
+    let answer = format!("{topics}/response/{id}");
+    second.publish(0x30, &answer, b"on again", &super::raw::Properties::none()).await;
+    let answer = soon(call).await.expect("no panic");
+    assert_eq!(
+        (answer.status, answer.text(), answer.header("message-id")),
+        (200, "on again", Some(id))
+    );
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn a_device_that_was_just_lost_is_half_open() {
+    let running = Running::with(&[LAMP]).await;
+    let (client_id, user, password) = Kind::Plain.credentials("lamp");
+    let connect = Connect::new(&client_id).version(4).keep_alive(600).credentials(&user, &password);
+    let device = Raw::connect(running.hub(), &connect).await;
+    drop(device);
+    // Until the hub has noticed, it has merely not subscribed.
+    let lost = async {
+        loop {
+            let answer = plain_api(running.http, KEY.2, &to_lamp(), b"on").await;
+            match answer.json()["code"].as_str() {
+                Some("not_subscribed") => tokio::task::yield_now().await,
+                code => break code.map(str::to_owned),
+            }
+        }
+    };
+    assert_eq!(soon(lost).await.as_deref(), Some("half_open"));
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn a_body_that_is_too_large_is_refused() {
+    let fleet = config(&[(Kind::Plain, "lamp".to_owned())]);
+    let fleet = fleet.replacen("[http]\n", "[http]\nbody = 1000\n", 1);
+    let running = Running::start(&fleet).await;
+    let _lamp = Kind::Plain.start(running.hub(), "lamp", Form::Device, Mode::Upper).await;
+    let call = async |body: &[u8]| plain_api(running.http, KEY.2, &to_lamp(), body).await.status;
+    assert_eq!((call(&[b'x'; 1000]).await, call(&[b'x'; 1001]).await), (200, 413));
+    let answer = http::send(running.http, "POST /?Action=RRpc", &[], &[b'x'; 1001]).await;
+    assert!(answer.status == 413 && answer.json()["Code"].is_string(), "{answer:?}");
+    running.stop().await;
+}
