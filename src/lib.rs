@@ -137,6 +137,7 @@
 //! | `auth` | no | bearer tokens, HMAC signatures and device proofs for [`layer::authorize`] |
 //! | `gateway` | no | `gateway` and the binary `rrpc-gateway`: an HTTP front in which servers call devices, as in the vendors' clouds |
 //! | `metrics` | no | `layer::metrics`: counters and histograms through the `metrics` facade |
+//! | `test-util` | no | `test_util`: a proxy for tests that loses, holds, repeats and delays packets, and cuts connections |
 //!
 //! A feature adds; it never changes how the rest behaves.
 
@@ -155,6 +156,8 @@ pub mod message;
 pub mod requester;
 pub mod responder;
 mod scope;
+#[cfg(feature = "test-util")]
+pub mod test_util;
 #[cfg(feature = "tls")]
 pub mod tls;
 

@@ -15,6 +15,8 @@ const MAY_NAME: &[(&str, &[&str])] = &[
     ("tls", &[]),
     ("dialect", &["core", "message", "error"]),
     ("scope", &[]),
+    // A part of its own, that users' tests of anything in MQTT can use.
+    ("test_util", &["core"]),
     ("id", &["core"]),
     ("layer", &["core", "message", "error", "id", "scope"]),
     ("link", &["core", "error", "tls"]),

@@ -1,0 +1,331 @@
+//! What the proxy sees of an MQTT packet, of MQTT 3.1, 3.1.1 and 5.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use crate::core::packet::ReasonCode;
+
+/// Topic aliases that are remembered for one direction of a connection; a PUBLISH with a higher one
+/// and no topic has none in its [`Packet`].
+const MAX_ALIAS: u16 = 1_024;
+
+/// Which way something goes through the proxy.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Direction {
+    /// From the client to the broker.
+    ToServer,
+    /// From the broker to the client.
+    ToClient,
+}
+
+impl Direction {
+    /// Both, for what shall happen in each.
+    pub const BOTH: [Self; 2] = [Self::ToServer, Self::ToClient];
+
+    pub(super) fn index(self) -> usize {
+        match self {
+            Self::ToServer => 0,
+            Self::ToClient => 1,
+        }
+    }
+}
+
+/// The type of a packet (MQTT 5 §2.1.2).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Kind {
+    /// CONNECT.
+    Connect,
+    /// CONNACK.
+    ConnAck,
+    /// PUBLISH.
+    Publish,
+    /// PUBACK.
+    PubAck,
+    /// PUBREC.
+    PubRec,
+    /// PUBREL.
+    PubRel,
+    /// PUBCOMP.
+    PubComp,
+    /// SUBSCRIBE.
+    Subscribe,
+    /// SUBACK.
+    SubAck,
+    /// UNSUBSCRIBE.
+    Unsubscribe,
+    /// UNSUBACK.
+    UnsubAck,
+    /// PINGREQ.
+    PingReq,
+    /// PINGRESP.
+    PingResp,
+    /// DISCONNECT.
+    Disconnect,
+    /// AUTH, of MQTT 5.
+    Auth,
+    /// Bytes that are not looked at: of a connection that does not speak MQTT, or speaks it in TLS or
+    /// WebSocket, or of a packet that is too long.
+    Raw,
+}
+
+impl Kind {
+    /// By the first byte of a packet. `None`: there is no such packet.
+    fn of(first: u8) -> Option<Self> {
+        const KINDS: [Kind; 15] = [
+            Kind::Connect,
+            Kind::ConnAck,
+            Kind::Publish,
+            Kind::PubAck,
+            Kind::PubRec,
+            Kind::PubRel,
+            Kind::PubComp,
+            Kind::Subscribe,
+            Kind::SubAck,
+            Kind::Unsubscribe,
+            Kind::UnsubAck,
+            Kind::PingReq,
+            Kind::PingResp,
+            Kind::Disconnect,
+            Kind::Auth,
+        ];
+        KINDS.get(usize::from(first >> 4).checked_sub(1)?).copied()
+    }
+}
+
+/// A packet on its way through the proxy.
+#[derive(Clone)]
+#[non_exhaustive]
+pub struct Packet {
+    /// The connection: they are numbered from 1 in the order in which they were accepted.
+    pub connection: u64,
+    /// The client identifier of the connection's CONNECT, unless it is empty or not known yet.
+    pub client_id: Option<Arc<str>>,
+    /// Which way it goes.
+    pub direction: Direction,
+    /// What it is.
+    pub kind: Kind,
+    /// Of a PUBLISH; where it has a topic alias instead, the topic that this stands for.
+    pub topic: Option<Arc<str>>,
+    /// The packet identifier, where there is one.
+    pub packet_id: Option<u16>,
+    /// Of a PUBLISH: 0, 1 or 2. 0 for others.
+    pub qos: u8,
+    /// Of a PUBLISH: it may have been sent before.
+    pub dup: bool,
+    /// Of CONNACK, PUBACK, PUBREC, PUBREL, PUBCOMP and DISCONNECT in MQTT 5.
+    pub reason: Option<ReasonCode>,
+    /// Of a PUBLISH; empty for others.
+    pub payload: Bytes,
+    /// Everything, as it is on the wire.
+    pub bytes: Bytes,
+}
+
+impl fmt::Debug for Packet {
+    /// Without the bytes: there may be a password in them.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Packet")
+            .field("connection", &self.connection)
+            .field("client_id", &self.client_id)
+            .field("direction", &self.direction)
+            .field("kind", &self.kind)
+            .field("topic", &self.topic)
+            .field("packet_id", &self.packet_id)
+            .field("qos", &self.qos)
+            .field("dup", &self.dup)
+            .field("reason", &self.reason)
+            .field("len", &self.bytes.len())
+            .finish_non_exhaustive()
+    }
+}
+
+impl Packet {
+    /// Bytes that are not looked at.
+    pub(super) fn raw(connection: u64, direction: Direction, bytes: Bytes) -> Self {
+        Self {
+            connection,
+            client_id: None,
+            direction,
+            kind: Kind::Raw,
+            topic: None,
+            packet_id: None,
+            qos: 0,
+            dup: false,
+            reason: None,
+            payload: Bytes::new(),
+            bytes,
+        }
+    }
+}
+
+/// The two formats that there are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Version {
+    /// MQTT 3.1 and 3.1.1.
+    V3,
+    V5,
+}
+
+/// What a CONNECT says about its connection. `None`: it is none, or of an unknown version.
+pub(super) fn read_connect(body: &[u8]) -> Option<(Version, Arc<str>)> {
+    let mut body = Reader(body);
+    let name = body.data()?;
+    // The highest bit of the level is how mosquitto marks a bridge.
+    let version = match (name, body.byte()? & 0x7F) {
+        (b"MQIsdp", 3) | (b"MQTT", 4) => Version::V3,
+        (b"MQTT", 5) => Version::V5,
+        _ => return None,
+    };
+    let _flags_and_keep_alive = body.take(3)?;
+    if version == Version::V5 {
+        let length = body.variable()?;
+        body.take(length)?;
+    }
+    Some((version, body.text()?.into()))
+}
+
+/// Topic aliases of one direction of a connection, by what was sent in it so far.
+#[derive(Debug, Default)]
+pub(super) struct Aliases(HashMap<u16, Arc<str>>);
+
+impl Aliases {
+    /// Reads what there is to see. What a body is too short for stays unknown.
+    pub(super) fn read(&mut self, packet: &mut Packet, header: usize, version: Version) {
+        let Some(kind) = packet.bytes.first().and_then(|first| Kind::of(*first)) else { return };
+        packet.kind = kind;
+        let bytes = packet.bytes.clone();
+        let body = bytes.get(header..).unwrap_or_default();
+        match kind {
+            Kind::Publish => drop(self.read_publish(packet, body, version)),
+            Kind::ConnAck if version == Version::V5 => packet.reason = code(body.get(1)),
+            Kind::Disconnect if version == Version::V5 => {
+                // [MQTT 5 §3.14.2.1] Absent: normal disconnection.
+                packet.reason = code(body.first().or(Some(&0)));
+            }
+            Kind::PubAck | Kind::PubRec | Kind::PubRel | Kind::PubComp => {
+                packet.packet_id = Reader(body).number();
+                if version == Version::V5 {
+                    // [MQTT 5 §3.4.2.1] Absent: success.
+                    packet.reason = code(body.get(2).or(Some(&0)));
+                }
+            }
+            Kind::Subscribe | Kind::SubAck | Kind::Unsubscribe | Kind::UnsubAck => {
+                packet.packet_id = Reader(body).number();
+            }
+            _ => {}
+        }
+    }
+
+    fn read_publish(&mut self, packet: &mut Packet, body: &[u8], version: Version) -> Option<()> {
+        let first = *packet.bytes.first()?;
+        packet.qos = first >> 1 & 3;
+        packet.dup = first & 8 != 0;
+        let mut rest = Reader(body);
+        let topic = rest.text()?;
+        packet.topic = (!topic.is_empty()).then(|| topic.into());
+        if packet.qos > 0 {
+            packet.packet_id = Some(rest.number()?);
+        }
+        if version == Version::V5 {
+            let length = rest.variable()?;
+            let alias = topic_alias(rest.take(length)?);
+            packet.topic = self.resolve(packet.topic.take(), alias);
+        }
+        packet.payload = packet.bytes.slice_ref(rest.0);
+        Some(())
+    }
+
+    fn resolve(&mut self, topic: Option<Arc<str>>, alias: Option<u16>) -> Option<Arc<str>> {
+        let Some(alias) = alias.filter(|alias| *alias <= MAX_ALIAS) else { return topic };
+        if let Some(topic) = &topic {
+            self.0.insert(alias, Arc::clone(topic));
+        }
+        self.0.get(&alias).cloned()
+    }
+}
+
+fn code(byte: Option<&u8>) -> Option<ReasonCode> {
+    byte.copied().map(ReasonCode::new)
+}
+
+fn topic_alias(properties: &[u8]) -> Option<u16> {
+    let mut properties = Reader(properties);
+    loop {
+        // Identifiers of MQTT 5 §2.2.2.2, by what follows them.
+        match properties.byte()? {
+            0x23 => return properties.number(),
+            0x01 => drop(properties.take(1)?),
+            0x02 => drop(properties.take(4)?),
+            0x0B => drop(properties.variable()?),
+            0x03 | 0x08 | 0x09 => drop(properties.data()?),
+            0x26 => {
+                properties.data()?;
+                properties.data()?;
+            }
+            _ => return None,
+        }
+    }
+}
+
+/// Reads from the front; `None` where it ends too early.
+struct Reader<'a>(&'a [u8]);
+
+impl<'a> Reader<'a> {
+    fn take(&mut self, count: usize) -> Option<&'a [u8]> {
+        let (taken, rest) = self.0.split_at_checked(count)?;
+        self.0 = rest;
+        Some(taken)
+    }
+
+    fn byte(&mut self) -> Option<u8> {
+        self.take(1)?.first().copied()
+    }
+
+    fn number(&mut self) -> Option<u16> {
+        Some(u16::from_be_bytes(self.take(2)?.try_into().ok()?))
+    }
+
+    fn data(&mut self) -> Option<&'a [u8]> {
+        let length = self.number()?;
+        self.take(length.into())
+    }
+
+    fn text(&mut self) -> Option<&'a str> {
+        std::str::from_utf8(self.data()?).ok()
+    }
+
+    fn variable(&mut self) -> Option<usize> {
+        match variable(self.0) {
+            Variable::Is(value, width) => self.take(width).map(|_| value),
+            Variable::Unfinished | Variable::Malformed => None,
+        }
+    }
+}
+
+/// A Variable Byte Integer (MQTT 5 §1.5.5) at the start of some bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Variable {
+    /// The value, and how many bytes it takes.
+    Is(usize, usize),
+    Unfinished,
+    Malformed,
+}
+
+pub(super) fn variable(bytes: &[u8]) -> Variable {
+    let mut value = 0;
+    for (index, byte) in bytes.iter().take(4).enumerate() {
+        value |= usize::from(byte & 0x7F) << (7 * index);
+        if byte & 0x80 == 0 {
+            return Variable::Is(value, index + 1);
+        }
+    }
+    if bytes.len() < 4 { Variable::Unfinished } else { Variable::Malformed }
+}
+
+/// Whether a packet may begin with this byte.
+pub(super) fn is_first_byte(first: u8) -> bool {
+    Kind::of(first).is_some()
+}
