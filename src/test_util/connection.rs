@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::net::tcp::{ReadHalf, WriteHalf};
 use tokio_util::sync::CancellationToken;
@@ -69,7 +69,7 @@ impl Conn {
         self.cut.cancel();
     }
 
-    fn end(&self, direction: Direction, reset: bool, random: &Random) {
+    fn end(&self, direction: Direction, reset: bool, random: Random) {
         self.lane(direction).push(Entry::End { reset }, Duration::ZERO, random);
         if self.ended.fetch_add(1, Ordering::AcqRel) == 1 {
             for lane in &self.lanes {
@@ -166,7 +166,7 @@ async fn read(shared: &Shared, conn: &Conn, direction: Direction, mut from: Read
         shared.arrive(conn, packet, random);
     }
     let random = Random::new(shared.seed, conn.number, direction.index(), inbound.count);
-    conn.end(direction, reset, &random);
+    conn.end(direction, reset, random);
 }
 
 impl Inbound {
@@ -230,7 +230,11 @@ async fn write(shared: &Shared, conn: &Conn, direction: Direction, mut to: Write
     }
 }
 
-async fn write_at_once(lane: &Lane, items: &[Item], to: &mut WriteHalf<'_>) -> io::Result<()> {
+async fn write_at_once(
+    lane: &Lane,
+    items: &[Item],
+    to: &mut (impl AsyncWrite + Unpin),
+) -> io::Result<()> {
     let joined;
     let mut rest: &[u8] = match items {
         [item] => &item.packet.bytes,
@@ -260,4 +264,79 @@ async fn write_at_once(lane: &Lane, items: &[Item], to: &mut WriteHalf<'_>) -> i
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::num::NonZeroU32;
+    use std::pin::Pin;
+    use std::task::{Context, Poll};
+
+    use bytes::Bytes;
+    use tokio::time::Instant;
+
+    use super::*;
+    use crate::test_util::lane::{Conditions, Stop};
+
+    /// Keeps what each write brought.
+    #[derive(Default)]
+    struct Recorder(Vec<Vec<u8>>);
+
+    impl AsyncWrite for Recorder {
+        fn poll_write(
+            mut self: Pin<&mut Self>,
+            _: &mut Context<'_>,
+            bytes: &[u8],
+        ) -> Poll<io::Result<usize>> {
+            self.0.push(bytes.to_vec());
+            Poll::Ready(Ok(bytes.len()))
+        }
+
+        fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Ready(Ok(()))
+        }
+
+        fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Ready(Ok(()))
+        }
+    }
+
+    async fn written(conditions: Conditions, items: &[&[u8]]) -> Vec<Vec<u8>> {
+        let lane = Lane::new(Settings { conditions, stop: Stop::None });
+        let random = Random::new(0, 1, 0, 0);
+        let items = items.iter().map(|bytes| Bytes::copy_from_slice(bytes));
+        let items = items.map(|bytes| Packet::raw(1, Direction::ToServer, bytes));
+        let items: Vec<Item> =
+            items.map(|packet| Item { packet, random, cut_after: None }).collect();
+        let mut recorder = Recorder::default();
+        write_at_once(&lane, &items, &mut recorder).await.expect("it never fails");
+        recorder.0
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn bytes_are_split_and_joined() {
+        let start = Instant::now();
+        let chunks = |chunks| Conditions { chunks, ..Conditions::default() };
+        let whole = written(chunks(Chunks::Packets), &[b"abcde"]).await;
+        assert_eq!(whole, [b"abcde"]);
+        assert_eq!(written(chunks(Chunks::Split(2)), &[b"abcde"]).await, [&b"ab"[..], b"cd", b"e"]);
+        assert_eq!(written(chunks(Chunks::Split(0)), &[b"ab"]).await, [b"a", b"b"]);
+        let join = Chunks::Join { bytes: 1, within: Duration::ZERO };
+        assert_eq!(written(chunks(join), &[b"ab", b"c"]).await, [b"abc"]);
+        assert_eq!(start.elapsed(), Duration::ZERO);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn so_many_bytes_take_so_long() {
+        for (rate, bytes, pieces) in [(5, 10, 10), (1000, 500, 50)] {
+            let start = Instant::now();
+            let limit =
+                Conditions { bytes_per_second: NonZeroU32::new(rate), ..Conditions::default() };
+            assert_eq!(written(limit, &[&vec![0; bytes]]).await.len(), pieces);
+            let expected = Duration::from_secs(1) * u32::try_from(bytes).expect("small") / rate;
+            // A timer may be a millisecond late for each piece.
+            let most = expected + Duration::from_millis(1) * u32::try_from(pieces).expect("small");
+            assert!((expected..=most).contains(&start.elapsed()), "{:?}", start.elapsed());
+        }
+    }
 }

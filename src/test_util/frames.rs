@@ -58,11 +58,11 @@ impl Frames {
             return None;
         }
         match self.mode {
-            Mode::Raw => self.raw(self.buffer.len()),
+            Mode::Raw => Some(Frame::Raw(self.take(self.buffer.len()))),
             Mode::Long(left) => {
                 let now = left.min(self.buffer.len());
                 self.mode = if now < left { Mode::Long(left - now) } else { Mode::Packets };
-                self.raw(now)
+                Some(Frame::Raw(self.take(now)))
             }
             Mode::Connect if !may_be_connect(&self.buffer) => {
                 self.give_up();
@@ -98,10 +98,6 @@ impl Frames {
         Some(Frame::Packet(self.take(length), header))
     }
 
-    fn raw(&mut self, count: usize) -> Option<Frame> {
-        Some(Frame::Raw(self.take(count)))
-    }
-
     /// A copy: a packet that is held for long must not hold the buffer that it came in.
     fn take(&mut self, count: usize) -> Bytes {
         let taken = Bytes::copy_from_slice(&self.buffer[..count]);
@@ -124,6 +120,8 @@ fn may_be_connect(bytes: &[u8]) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     fn all(frames: &mut Frames) -> Vec<Frame> {
@@ -189,5 +187,28 @@ mod tests {
         assert_eq!(passed, 5 + 2 * 1024 * 1024);
         frames.buffer.extend_from_slice(PING);
         assert_eq!(all(&mut frames), [Frame::Packet(Bytes::from_static(PING), 2)]);
+    }
+
+    proptest! {
+        #[test]
+        fn no_byte_is_lost_or_changed(
+            begin in prop::sample::select(&[CONNECT, b"", b"\x10"][..]),
+            bytes in prop::collection::vec(prop_oneof![any::<u8>(), 0..4_u8, Just(0x30)], 0..200),
+            piece in 1..50_usize,
+        ) {
+            let sent = [begin, &bytes].concat();
+            let mut frames = Frames::from_client();
+            let mut seen = Vec::new();
+            for piece in sent.chunks(piece) {
+                frames.buffer.extend_from_slice(piece);
+                seen.extend(all(&mut frames));
+            }
+            frames.give_up();
+            seen.extend(all(&mut frames));
+            let seen = seen.into_iter().map(|frame| match frame {
+                Frame::Packet(bytes, _) | Frame::Raw(bytes) => bytes,
+            });
+            prop_assert_eq!(seen.collect::<Vec<_>>().concat(), sent);
+        }
     }
 }

@@ -165,7 +165,7 @@ impl Lane {
     }
 
     /// Puts something at the end; `later` lets others overtake it.
-    pub(super) fn push(&self, entry: Entry, later: Duration, random: &Random) {
+    pub(super) fn push(&self, entry: Entry, later: Duration, random: Random) {
         self.lock().push(entry, later, random);
         self.work.notify_one();
     }
@@ -252,7 +252,7 @@ impl Queue {
         self.bytes >= MAX_BYTES || self.waiting.len() + self.held.len() >= MAX_PACKETS
     }
 
-    fn push(&mut self, entry: Entry, later: Duration, random: &Random) {
+    fn push(&mut self, entry: Entry, later: Duration, random: Random) {
         let Conditions { latency, jitter, .. } = self.settings.conditions;
         let jitter = u64::try_from(jitter.as_micros()).unwrap_or(u64::MAX);
         let jitter = Duration::from_micros(random.up_to(jitter));
@@ -311,4 +311,139 @@ impl Queue {
 }
 
 /// A later time could not be computed with.
-const LONGEST: Duration = Duration::from_secs(60 * 60 * 24 * 365);
+const LONGEST: Duration = Duration::from_hours(24 * 365);
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use tokio_test::{assert_pending, assert_ready, task};
+
+    use super::*;
+    use crate::test_util::packet::Direction;
+
+    const CHANCE: u64 = 7;
+
+    fn random(packet: u64) -> Random {
+        Random::new(CHANCE, 1, 0, packet)
+    }
+
+    fn item(bytes: &[u8]) -> Item {
+        let packet = Packet::raw(1, Direction::ToServer, Bytes::copy_from_slice(bytes));
+        Item { packet, random: random(0), cut_after: None }
+    }
+
+    fn push(lane: &Lane, bytes: &[u8], later: Duration) {
+        lane.push(Entry::Packet(item(bytes)), later, random(0));
+    }
+
+    fn with(conditions: Conditions) -> Lane {
+        Lane::new(Settings { conditions, stop: Stop::None })
+    }
+
+    /// What is written next, and when that is, from now on.
+    async fn next(lane: &Lane) -> (Duration, Vec<u8>) {
+        let start = Instant::now();
+        let items = lane.next().await.into_iter().filter_map(Entry::item);
+        let bytes = items.map(|item| item.packet.bytes).collect::<Vec<_>>().concat();
+        (start.elapsed(), bytes)
+    }
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    #[tokio::test(start_paused = true)]
+    async fn latency_makes_all_late_and_keeps_the_order() {
+        let lane = with(Conditions { latency: SECOND, jitter: SECOND, ..Conditions::default() });
+        let mut delays = std::collections::HashSet::new();
+        for number in 0..50 {
+            lane.push(Entry::Packet(item(&[number])), Duration::ZERO, random(number.into()));
+        }
+        let start = Instant::now();
+        for number in 0..50 {
+            assert_eq!(next(&lane).await.1, [number]);
+            delays.insert(start.elapsed());
+        }
+        // Together, as all came at once, and none before a second.
+        assert!(delays.iter().all(|delay| (SECOND..=2 * SECOND + SECOND / 100).contains(delay)));
+        assert!(delays.len() > 1, "some are later than others");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_delayed_is_overtaken() {
+        let lane = with(Conditions::default());
+        push(&lane, b"a", SECOND);
+        push(&lane, b"b", Duration::ZERO);
+        assert_eq!(next(&lane).await, (Duration::ZERO, b"b".to_vec()));
+        let (after, bytes) = next(&lane).await;
+        assert!(after >= SECOND && bytes == b"a", "{after:?}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn bytes_are_joined_until_there_are_enough_or_it_took_too_long() {
+        let chunks = Chunks::Join { bytes: 4, within: SECOND };
+        let lane = with(Conditions { chunks, ..Conditions::default() });
+        push(&lane, b"ab", Duration::ZERO);
+        push(&lane, b"cd", Duration::ZERO);
+        assert_eq!(next(&lane).await, (Duration::ZERO, b"abcd".to_vec()));
+        push(&lane, b"e", Duration::ZERO);
+        let (after, bytes) = next(&lane).await;
+        assert!(after >= SECOND && bytes == b"e", "{after:?}");
+        push(&lane, b"f", Duration::ZERO);
+        lane.push(Entry::End { reset: false }, Duration::ZERO, random(0));
+        assert_eq!(next(&lane).await, (Duration::ZERO, b"f".to_vec()), "nothing follows");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn when_it_is_full_nothing_more_may_come() {
+        let lane = with(Conditions::default());
+        lane.hold(1, item(&vec![0; MAX_BYTES / 2]));
+        assert_ready!(task::spawn(lane.room()).poll());
+        push(&lane, &vec![0; MAX_BYTES / 2], Duration::ZERO);
+        let mut room = task::spawn(lane.room());
+        assert_pending!(room.poll());
+        next(&lane).await;
+        assert!(room.is_woken());
+        assert_ready!(room.poll());
+        for _ in 0..MAX_PACKETS - 1 {
+            push(&lane, b"", Duration::ZERO);
+        }
+        let mut room = task::spawn(lane.room());
+        assert_pending!(room.poll());
+        lane.close();
+        assert_ready!(room.poll());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_pause_and_a_black_hole_stop_it_and_the_end_of_both_peers_ends_a_black_hole() {
+        for stop in [Stop::Pause, Stop::Blackhole] {
+            let lane = with(Conditions::default());
+            push(&lane, b"a", Duration::ZERO);
+            lane.change(|settings| settings.stop = stop);
+            let mut taking = task::spawn(lane.next());
+            assert_pending!(taking.poll());
+            lane.change(|settings| settings.stop = Stop::None);
+            assert_eq!(assert_ready!(taking.poll()).len(), 1);
+
+            lane.change(|settings| settings.stop = stop);
+            let mut taking = task::spawn(lane.next());
+            assert_pending!(taking.poll());
+            lane.abandon();
+            match stop {
+                Stop::Blackhole => assert_eq!(assert_ready!(taking.poll()).len(), 1),
+                _ => assert_pending!(taking.poll()),
+            }
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_rule_lets_go_what_it_holds_and_no_more() {
+        let lane = with(Conditions::default());
+        lane.hold(1, item(b"a"));
+        lane.hold(2, item(b"b"));
+        lane.hold(1, item(b"c"));
+        lane.release(Some(1));
+        assert_eq!([next(&lane).await.1, next(&lane).await.1], [b"a", b"c"]);
+        assert_eq!(lane.held(), 1);
+        lane.release(None);
+        assert_eq!((next(&lane).await.1, lane.held()), (b"b".to_vec(), 0));
+    }
+}

@@ -329,3 +329,74 @@ pub(super) fn variable(bytes: &[u8]) -> Variable {
 pub(super) fn is_first_byte(first: u8) -> bool {
     Kind::of(first).is_some()
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn read(bytes: &[u8], header: usize, version: Version) -> Packet {
+        let bytes = Bytes::copy_from_slice(bytes);
+        let mut packet = Packet::raw(1, Direction::ToServer, bytes);
+        Aliases::default().read(&mut packet, header, version);
+        packet
+    }
+
+    #[test]
+    fn what_each_acknowledgement_says() {
+        let table: [(&[u8], Kind, Option<u16>, Option<u8>); 7] = [
+            (b"\x40\x02\0\x07", Kind::PubAck, Some(7), Some(0)),
+            (b"\x40\x03\0\x07\x10", Kind::PubAck, Some(7), Some(0x10)),
+            (b"\x20\x03\0\x87\0", Kind::ConnAck, None, Some(0x87)),
+            (b"\x90\x04\0\x09\0\0", Kind::SubAck, Some(9), None),
+            (b"\xE0\x01\x8E", Kind::Disconnect, None, Some(0x8E)),
+            (b"\xE0\0", Kind::Disconnect, None, Some(0)),
+            (b"\xD0\0", Kind::PingResp, None, None),
+        ];
+        for (bytes, kind, id, reason) in table {
+            let packet = read(bytes, 2, Version::V5);
+            let reason = reason.map(ReasonCode::new);
+            assert_eq!((packet.kind, packet.packet_id, packet.reason), (kind, id, reason));
+            assert_eq!(read(bytes, 2, Version::V3).reason, None);
+        }
+    }
+
+    #[test]
+    fn an_alias_is_found_behind_other_properties() {
+        // Payload format, expiry, content type, response topic, correlation data, user property.
+        let properties =
+            b"\x01\x01\x02\0\0\0\x05\x03\0\x01j\x08\0\x01r\x09\0\x02ab\x26\0\x01n\0\x01v";
+        let alias = [&properties[..], b"\x23\0\x09"].concat();
+        assert_eq!((topic_alias(&alias), topic_alias(properties)), (Some(9), None));
+        assert_eq!(topic_alias(b"\x77\x23\0\x09"), None, "no property of a PUBLISH");
+    }
+
+    #[test]
+    fn a_connect_is_read_in_every_version() {
+        let table: [(&[u8], _); 4] = [
+            (b"\0\x04MQTT\x05\x02\0\x3C\x05\x11\0\0\0\x09\0\x02M7", Some(Version::V5)),
+            (b"\0\x04MQTT\x84\x02\0\x3C\0\x02M7", Some(Version::V3)),
+            (b"\0\x06MQIsdp\x03\x02\0\x3C\0\x02M7", Some(Version::V3)),
+            (b"\0\x04MQTT\x06\x02\0\x3C\0\x02M7", None),
+        ];
+        for (body, version) in table {
+            assert_eq!(read_connect(body), version.map(|version| (version, "M7".into())));
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn nothing_makes_it_panic(
+            first: u8,
+            rest in prop::collection::vec(any::<u8>(), 0..60),
+            header in 0..70_usize,
+            five: bool,
+        ) {
+            let version = if five { Version::V5 } else { Version::V3 };
+            let packet = read(&[&[first], &rest[..]].concat(), header, version);
+            prop_assert!(packet.payload.len() <= packet.bytes.len());
+            let _ = read_connect(&rest);
+        }
+    }
+}

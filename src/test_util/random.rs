@@ -18,7 +18,7 @@ impl Random {
     }
 
     pub(super) fn one_in(self, n: u32) -> bool {
-        n > 0 && self.0 % u64::from(n) == 0
+        n > 0 && self.0.is_multiple_of(u64::from(n))
     }
 
     /// From 0 to `most`, both included.

@@ -148,7 +148,7 @@ impl Packets {
     }
 
     /// All but the counting.
-    fn fit(&self, packet: &Packet, random: &Random) -> bool {
+    fn fit(&self, packet: &Packet, random: Random) -> bool {
         fn is<T: PartialEq + ?Sized>(wanted: Option<&T>, found: Option<&T>) -> bool {
             wanted.is_none_or(|wanted| found == Some(wanted))
         }
@@ -190,7 +190,7 @@ impl Counting {
     }
 
     /// Whether this packet is meant.
-    pub(super) fn take(&mut self, packet: &Packet, random: &Random) -> bool {
+    pub(super) fn take(&mut self, packet: &Packet, random: Random) -> bool {
         if !self.packets.fit(packet, random) {
             return false;
         }

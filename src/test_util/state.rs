@@ -117,7 +117,7 @@ impl Shared {
         };
         for _ in 0..copies {
             let item = Item { packet: packet.clone(), random, cut_after };
-            lane.push(Entry::Packet(item), later, &random);
+            lane.push(Entry::Packet(item), later, random);
         }
         match copies {
             0 => state.count(|stats| stats.lost += 1),
@@ -133,7 +133,7 @@ impl Shared {
             Direction::ToServer => stats.to_server += 1,
             Direction::ToClient => stats.to_client += 1,
         });
-        state.watches.retain_mut(|watched| watched.passed(packet, &random));
+        state.watches.retain_mut(|watched| watched.passed(packet, random));
         state.release_what_waited_for(packet, random);
     }
 
@@ -207,7 +207,7 @@ impl State {
     /// By the first rule that means this packet.
     fn decide(&mut self, packet: &Packet, random: Random) -> Option<(u64, Fault)> {
         self.rules.iter_mut().find_map(|(number, rule)| {
-            if !rule.counting.take(packet, &random.salted(*number)) {
+            if !rule.counting.take(packet, random.salted(*number)) {
                 return None;
             }
             rule.hits.send_modify(|hits| *hits += 1);
@@ -219,7 +219,7 @@ impl State {
         let mut over = Vec::new();
         for (number, rule) in &mut self.rules {
             if let Some(until) = &mut rule.until
-                && until.take(packet, &random.salted(*number))
+                && until.take(packet, random.salted(*number))
             {
                 over.push(*number);
             }

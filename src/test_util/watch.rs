@@ -97,7 +97,7 @@ impl Watched {
     }
 
     /// `false`: nobody listens any more.
-    pub(super) fn passed(&mut self, packet: &Packet, random: &Random) -> bool {
+    pub(super) fn passed(&mut self, packet: &Packet, random: Random) -> bool {
         if self.counting.take(packet, random) {
             lock(&self.kept).push(packet.clone());
             self.count.send_modify(|count| *count += 1);
