@@ -113,6 +113,9 @@
 //!
 //! Not promised without a dedup layer: at most one execution. QoS 1 delivers at least once.
 //!
+//! Who is trusted with what, which access rules a broker must have, and what no library can promise, is
+//! in the [threat model](threat_model).
+//!
 //! # Brokers, and what they say when nobody is subscribed
 //!
 //! | server | PUBACK for a request at QoS 1 | the call ends with |
@@ -173,6 +176,9 @@ pub use message::{Extensions, Request, Response, Status};
 pub use requester::Requester;
 pub use responder::{Responder, Router};
 pub use scope::{Cancellation, current_deadline};
+
+#[doc = include_str!("docs/threat_model.md")]
+pub mod threat_model {}
 
 /// Compiles and runs the code of the README.
 #[cfg(all(doctest, feature = "ntex", feature = "json"))]
