@@ -37,7 +37,8 @@ fn lines_of_the_page() -> (Vec<String>, String) {
     (block().lines().map(str::to_owned).collect(), block())
 }
 
-/// A mosquitto with the lines of the page, for the users kitchen, M7 and M8, and the files that it reads.
+/// A mosquitto with the lines of the page, for the users kitchen, M7 and M8, and the files that it
+/// reads.
 struct Guarded {
     broker: Mosquitto,
     files: Vec<PathBuf>,

@@ -4,7 +4,8 @@ use bytes::{Buf, Bytes, BytesMut};
 
 use super::packet::{Variable, is_first_byte, variable};
 
-/// The longest packet that is kept until it is complete. The bytes of a longer one pass as they come.
+/// The longest packet that is kept until it is complete. The bytes of a longer one pass as they
+/// come.
 pub(super) const MAX_PACKET: usize = 1024 * 1024;
 
 /// What a CONNECT begins with, after its length: the names of the protocol (MQTT 5 §3.1.2.1, and
@@ -29,7 +30,8 @@ enum Mode {
     Raw,
 }
 
-/// Takes bytes in, and gives frames out. What it keeps is one packet at most, and what was read with it.
+/// Takes bytes in, and gives frames out. What it keeps is one packet at most, and what was read
+/// with it.
 #[derive(Debug)]
 pub(super) struct Frames {
     pub(super) buffer: BytesMut,

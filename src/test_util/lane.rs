@@ -16,8 +16,8 @@ use super::rule::Cut;
 const MAX_BYTES: usize = 1024 * 1024;
 const MAX_PACKETS: usize = 16_384;
 
-/// How bytes are handed to the operating system. What the peer reads at once is its own affair: TCP may
-/// join what was written apart.
+/// How bytes are handed to the operating system. What the peer reads at once is its own affair: TCP
+/// may join what was written apart.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Chunks {
     /// Each packet with one write. The default.
@@ -25,8 +25,8 @@ pub enum Chunks {
     Packets,
     /// At most so many bytes with one write, at least 1; other tasks run in between.
     Split(usize),
-    /// Several packets with one write: when there are so many bytes, or the first has waited so long.
-    /// More than 1 MiB is not waited for.
+    /// Several packets with one write: when there are so many bytes, or the first has waited so
+    /// long. More than 1 MiB is not waited for.
     Join {
         /// This many bytes, or more.
         bytes: usize,
@@ -223,8 +223,8 @@ impl Lane {
         }
     }
 
-    /// What is to be written next, with one write. Only one task may wait. Nothing is lost when it is
-    /// dropped.
+    /// What is to be written next, with one write. Only one task may wait. Nothing is lost when it
+    /// is dropped.
     pub(super) async fn next(&self) -> Vec<Entry> {
         loop {
             let when = match self.lock().take(Instant::now()) {

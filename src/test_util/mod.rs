@@ -1,10 +1,10 @@
 //! For tests of services: a network that fails when the test says so (feature `test-util`).
 //!
 //! A [`FaultProxy`] stands between MQTT clients and a broker (or the hub) on a port of 127.0.0.1.
-//! Without rules it forwards everything. It reads MQTT 3.1, 3.1.1 and 5 as it passes, so that a test can
-//! name the packet that shall be lost, repeated or held, and can *wait for* packets instead of for time.
-//! [`memory::Network`](crate::link::memory::Network) does the same for messages inside a process, without
-//! sockets.
+//! Without rules it forwards everything. It reads MQTT 3.1, 3.1.1 and 5 as it passes, so that a
+//! test can name the packet that shall be lost, repeated or held, and can *wait for* packets
+//! instead of for time. [`memory::Network`](crate::link::memory::Network) does the same for
+//! messages inside a process, without sockets.
 //!
 //! ```
 //! # #[cfg(feature = "ntex")]
@@ -51,14 +51,14 @@
 //! | acknowledgements are held back | [`Fault::Hold`], [`Rule::release`] |
 //! | packets of two connections change places | [`Fault::HoldUntil`] |
 //!
-//! The packet that a rule means is taken out of its stream whole, or put into it again whole, so that what
-//! arrives is well-formed MQTT, but may not be lawful MQTT: the proxy does not mend packet identifiers,
-//! the order of acknowledgements, or topic aliases whose first use is lost.
+//! The packet that a rule means is taken out of its stream whole, or put into it again whole, so
+//! that what arrives is well-formed MQTT, but may not be lawful MQTT: the proxy does not mend
+//! packet identifiers, the order of acknowledgements, or topic aliases whose first use is lost.
 //!
 //! # Waiting
 //!
-//! [`watch`](FaultProxy::watch) counts what passed, [`Rule::hit`] waits for what a rule has caught, and
-//! [`until`](FaultProxy::until) for connections. A test that waits for these needs no pauses:
+//! [`watch`](FaultProxy::watch) counts what passed, [`Rule::hit`] waits for what a rule has caught,
+//! and [`until`](FaultProxy::until) for connections. A test that waits for these needs no pauses:
 //!
 //! ```
 //! # #[cfg(feature = "ntex")]
@@ -88,15 +88,16 @@
 //!
 //! # Chance
 //!
-//! Nothing is random but [jitter](Conditions::jitter) and [`Packets::one_in`], and these are decided by
-//! [one seed](FaultProxy::start_with_seed): the same packet of the same connection has the same fate,
-//! however tasks and connections are scheduled.
+//! Nothing is random but [jitter](Conditions::jitter) and [`Packets::one_in`], and these are
+//! decided by [one seed](FaultProxy::start_with_seed): the same packet of the same connection has
+//! the same fate, however tasks and connections are scheduled.
 //!
 //! # What is no MQTT
 //!
-//! TLS, WebSocket and anything else passes unchanged, as packets of [`Kind::Raw`], one for each read. So
-//! do malformed packets and all that follows them in their direction, and a packet of more than 1 MiB.
-//! A packet is forwarded when it is complete, and what is left of one when its sender closes.
+//! TLS, WebSocket and anything else passes unchanged, as packets of [`Kind::Raw`], one for each
+//! read. So do malformed packets and all that follows them in their direction, and a packet of more
+//! than 1 MiB. A packet is forwarded when it is complete, and what is left of one when its sender
+//! closes.
 //!
 //! # Bounds
 //!

@@ -67,8 +67,8 @@ pub enum Kind {
     Disconnect,
     /// AUTH, of MQTT 5.
     Auth,
-    /// Bytes that are not looked at: of a connection that does not speak MQTT, or speaks it in TLS or
-    /// WebSocket, or of a packet that is too long.
+    /// Bytes that are not looked at: of a connection that does not speak MQTT, or speaks it in TLS
+    /// or WebSocket, or of a packet that is too long.
     Raw,
 }
 

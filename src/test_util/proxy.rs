@@ -19,7 +19,8 @@ use super::watch::{Watch, Watched};
 /// Connections at once; a further one is refused.
 const MAX_CONNECTIONS: usize = 4_096;
 
-/// Stands between clients and a broker on a port of its own, and does to their packets what it is told.
+/// Stands between clients and a broker on a port of its own, and does to their packets what it is
+/// told.
 ///
 /// A clone is another handle. With the last one the proxy ends, and every connection with RST.
 #[derive(Clone)]
@@ -54,7 +55,8 @@ impl FaultProxy {
     }
 
     /// As [`start`](Self::start), with another seed: it decides jitter and
-    /// [`one_in`](Packets::one_in), for each packet by its connection, its direction and how many came before.
+    /// [`one_in`](Packets::one_in), for each packet by its connection, its direction and how many
+    /// came before.
     ///
     /// # Errors
     /// When there is no free port.
@@ -108,10 +110,10 @@ impl FaultProxy {
         self.shared.lock().change(direction, |settings| settings.conditions = conditions);
     }
 
-    /// Reads, and forwards nothing, in this direction of all connections: what comes is lost, and so is
-    /// the news that a peer has closed. In [both](Direction::BOTH) it is a peer that is gone without a
-    /// FIN. A packet of which a part was written is finished first; what waited in the proxy goes on
-    /// after [`heal`](Self::heal).
+    /// Reads, and forwards nothing, in this direction of all connections: what comes is lost, and
+    /// so is the news that a peer has closed. In [both](Direction::BOTH) it is a peer that is gone
+    /// without a FIN. A packet of which a part was written is finished first; what waited in the
+    /// proxy goes on after [`heal`](Self::heal).
     pub fn blackhole(&self, direction: Direction) {
         self.stop(direction, Stop::Blackhole);
     }
@@ -138,8 +140,8 @@ impl FaultProxy {
         }
     }
 
-    /// Undoes every fault: ends all rules and lets go what they hold, forwards again, makes the network
-    /// perfect, and accepts new connections. What is lost stays lost.
+    /// Undoes every fault: ends all rules and lets go what they hold, forwards again, makes the
+    /// network perfect, and accepts new connections. What is lost stays lost.
     pub fn heal(&self) {
         let mut state = self.shared.lock();
         state.refuses = false;
@@ -272,7 +274,8 @@ impl Connection {
         self.conn.lane(direction).change(|settings| settings.stop = Stop::Pause);
     }
 
-    /// Forwards again, over a perfect network, and lets go what rules hold of it; they stay in force.
+    /// Forwards again, over a perfect network, and lets go what rules hold of it; they stay in
+    /// force.
     pub fn heal(&self) {
         for direction in Direction::BOTH {
             self.conn.lane(direction).change(|settings| *settings = Settings::default());

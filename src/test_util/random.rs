@@ -1,6 +1,7 @@
 //! Chance that one seed decides, however the tasks are scheduled.
 
-/// Chance for one packet: by the seed, the connection, the direction, and how many packets came before.
+/// Chance for one packet: by the seed, the connection, the direction, and how many packets came
+/// before.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Random(u64);
 

@@ -130,8 +130,8 @@ impl Packets {
         self
     }
 
-    /// Only the `n`th of what the other methods leave, counted from 1 over all connections, from the
-    /// moment when the proxy is told.
+    /// Only the `n`th of what the other methods leave, counted from 1 over all connections, from
+    /// the moment when the proxy is told.
     pub fn nth(self, n: u64) -> Self {
         self.counted(n..=n)
     }
@@ -222,8 +222,8 @@ pub enum Fault {
     Delay(Duration),
     /// It is kept until it is [released](super::Rule::release). What is behind it overtakes it.
     Hold,
-    /// It is kept until a packet of this choice has passed, on whatever connection. From then on the
-    /// rule does nothing any more.
+    /// It is kept until a packet of this choice has passed, on whatever connection. From then on
+    /// the rule does nothing any more.
     HoldUntil(Packets),
     /// It is lost, and its connection with it.
     Cut(Cut),

@@ -27,8 +27,8 @@ pub struct ProxyStats {
     pub opened: u64,
     /// Of these, those that are over.
     pub closed: u64,
-    /// Connections that were not: new ones were refused, there were too many, or the broker could not be
-    /// reached.
+    /// Connections that were not: new ones were refused, there were too many, or the broker could
+    /// not be reached.
     pub refused: u64,
     /// Packets that passed to the broker, copies included.
     pub to_server: u64,

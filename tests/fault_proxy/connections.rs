@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use tower::ServiceExt;
-use tower_mqtt::test_util::{Conditions, Cut, Direction, FaultProxy, Kind, Packets};
+use tower_mqtt::test_util::{Conditions, Connection, Cut, Direction, FaultProxy, Kind, Packets};
 use tower_mqtt::{RequestError, Requester, Responder, Router};
 
 use super::*;
@@ -14,9 +14,9 @@ async fn a_server_that_is_gone_without_a_word_is_noticed_within_one_and_a_half_k
         let proxy = FaultProxy::start(broker.address()).await.expect("started");
         let link = link_with(proxy.addr(), "client_id=M7&keep_alive=1").await;
         let mut pings = proxy.watch(Packets::to_server().kind(Kind::PingReq));
-        let pongs = proxy.watch(Packets::to_client().kind(Kind::PingResp));
+        let answers = proxy.watch(Packets::to_client().kind(Kind::PingResp));
         // The connection is quiet, and lives.
-        assert!(soon(pings.next()).await.is_some() && soon(pongs.reached(1)).await);
+        assert!(soon(pings.next()).await.is_some() && soon(answers.reached(1)).await);
         let before = pings.count();
         proxy.blackhole(Direction::ToClient);
         soon(link.disconnected()).await;
@@ -84,12 +84,12 @@ async fn clients_come_back_when_they_are_accepted_again() {
 async fn one_client_is_cut_and_another_stays() {
     let setup = Setup::new(Broker::hub().await).await;
     let [a, b] = [setup.requester("a").await, setup.requester("b").await];
-    let numbers: Vec<u64> = setup.proxy.connections().iter().map(|c| c.number()).collect();
+    let numbers: Vec<u64> = setup.proxy.connections().iter().map(Connection::number).collect();
     assert_eq!(numbers, [1, 2]);
     setup.proxy.client("a").expect("it is connected").cut(Cut::Close);
     soon(setup.proxy.until(|stats| stats.opened == 3)).await;
     assert!(soon(a.link().connected()).await);
-    let numbers: Vec<u64> = setup.proxy.connections().iter().map(|c| c.number()).collect();
+    let numbers: Vec<u64> = setup.proxy.connections().iter().map(Connection::number).collect();
     assert_eq!(numbers, [2, 3]);
     answered(ask(&b, echo("b")), "b").await;
     answered(ask(&a, echo("a")), "a").await;
