@@ -7,6 +7,7 @@ use bytes::Bytes;
 use ulid::Ulid;
 
 use crate::core::short;
+use crate::core::topic::is_unsafe;
 
 /// 16 bytes.
 pub(crate) fn fresh() -> Bytes {
@@ -21,7 +22,7 @@ pub(crate) fn fresh_text() -> Bytes {
 /// An id that somebody chose, as text: itself if it is, a ULID of 16 bytes as 26 characters. What is
 /// neither stays as it is.
 pub(crate) fn into_text(id: Bytes) -> Bytes {
-    if std::str::from_utf8(&id).is_ok_and(|text| !text.contains(char::is_control)) {
+    if std::str::from_utf8(&id).is_ok_and(|text| !text.contains(is_unsafe)) {
         return id;
     }
     match <[u8; 16]>::try_from(&*id) {

@@ -26,9 +26,10 @@ pub enum TopicError {
         /// The length in bytes.
         len: usize,
     },
-    /// The text contains a control character. U+0000 is forbidden [MQTT-4.7.3-2], and a server may
-    /// close the connection because of any other (MQTT 5 §1.5.4); Mosquitto does.
-    #[error("a topic must not contain control characters")]
+    /// The text contains a control character or a noncharacter of Unicode, such as U+FFFF. U+0000 is
+    /// forbidden [MQTT-4.7.3-2], and a server may close the connection because of any other
+    /// (MQTT 5 §1.5.4); Mosquitto does.
+    #[error("a topic must not contain control characters or noncharacters")]
     Control,
     /// A topic name contains `+` or `#` [MQTT-4.7.0-1].
     #[error("a topic name must not contain the wildcards `+` and `#`")]
@@ -48,7 +49,7 @@ pub enum TopicError {
 
 /// The name of a topic: where a message is published.
 ///
-/// It has 1 to [`MAX_LEN`] bytes and contains neither control characters nor a wildcard. A name that starts
+/// It has 1 to [`MAX_LEN`] bytes and contains neither control characters, noncharacters nor a wildcard. A name that starts
 /// with `$share/` is refused too: no filter can name it, as this prefix marks a shared
 /// subscription.
 ///
@@ -312,7 +313,7 @@ text_traits!(TopicFilter);
 
 /// Writes any text so that it can stand inside one level of a topic, for instance a client id.
 ///
-/// `/`, `+`, `#`, `%` and control characters become `%` and two hexadecimal digits for each
+/// `/`, `+`, `#`, `%`, control characters and noncharacters become `%` and two hexadecimal digits for each
 /// UTF-8 byte; the rest stays as it is. Two different texts never become the same level.
 ///
 /// ```
@@ -322,7 +323,7 @@ text_traits!(TopicFilter);
 /// assert_eq!(encode_level("line 1/oven#2"), "line 1%2Foven%232");
 /// ```
 pub fn encode_level(text: &str) -> Cow<'_, str> {
-    let foreign = |c: char| matches!(c, '/' | '+' | '#' | '%') || c.is_control();
+    let foreign = |c: char| matches!(c, '/' | '+' | '#' | '%') || is_unsafe(c);
     if !text.contains(foreign) {
         return Cow::Borrowed(text);
     }
@@ -338,6 +339,13 @@ pub fn encode_level(text: &str) -> Cow<'_, str> {
         }
     }
     Cow::Owned(level)
+}
+
+/// A control character or a noncharacter: a server may close the connection because of one
+/// (MQTT 5 §1.5.4), and Mosquitto does.
+pub(crate) fn is_unsafe(c: char) -> bool {
+    let noncharacter = matches!(c, '\u{FDD0}'..='\u{FDEF}') || u32::from(c) & 0xFFFE == 0xFFFE;
+    c.is_control() || noncharacter
 }
 
 fn hex_digit(nibble: u8) -> char {
@@ -395,13 +403,13 @@ fn check_text(text: &str) -> Result<(), TopicError> {
     match text {
         "" => Err(TopicError::Empty), // [MQTT-4.7.3-1]
         _ if text.len() > MAX_LEN => Err(TopicError::TooLong { len: text.len() }), // [MQTT-4.7.3-3]
-        _ if text.contains(char::is_control) => Err(TopicError::Control), // [MQTT-4.7.3-2]
+        _ if text.contains(is_unsafe) => Err(TopicError::Control), // [MQTT-4.7.3-2]
         _ => Ok(()),
     }
 }
 
 fn check_share_name(name: &str) -> Result<(), TopicError> {
-    if name.contains(char::is_control) {
+    if name.contains(is_unsafe) {
         return Err(TopicError::Control);
     }
     // [MQTT-4.8.2-1], [MQTT-4.8.2-2]
@@ -432,6 +440,9 @@ mod tests {
             ("", TopicError::Empty),
             ("a\0b", TopicError::Control),
             ("a\nb", TopicError::Control),
+            ("a/\u{FFFF}", TopicError::Control),
+            ("\u{1FFFE}", TopicError::Control),
+            ("\u{FDD0}", TopicError::Control),
             ("a/+", TopicError::Wildcard),
             ("a#", TopicError::Wildcard),
             ("$share/group/a", TopicError::ShareName),

@@ -16,6 +16,7 @@ use super::presence::ClientInfo;
 use super::shared::{ClientKey, Order};
 use super::worker::Worker;
 use crate::core::packet::{Message, ReasonCode};
+use crate::core::topic::is_unsafe;
 
 /// How long a client that connects again waits for the end of its earlier session.
 const TAKEOVER: Duration = Duration::from_secs(5);
@@ -68,7 +69,7 @@ impl Worker {
         will: Option<Message>,
         peer: impl FnOnce() -> Peer,
     ) -> Result<Rc<Client>, ReasonCode> {
-        if credentials.client_id.contains(char::is_control) {
+        if credentials.client_id.contains(is_unsafe) {
             // MQTT 5 §1.5.4: U+0000 is none, and the others would look alike where handlers see them.
             return Err(ReasonCode::CLIENT_IDENTIFIER_NOT_VALID);
         }
@@ -130,7 +131,9 @@ impl Worker {
         }
         #[cfg(feature = "tls")]
         if let Some(certificate) = &credentials.certificate {
-            return certificate.common_name().map(Identity::new).ok_or_else(|| {
+            // One with such characters would look like another where handlers see it.
+            let name = certificate.common_name().filter(|name| !name.contains(is_unsafe));
+            return name.map(Identity::new).ok_or_else(|| {
                 tracing::debug!(?certificate, "refused: the certificate has no common name");
                 ReasonCode::NOT_AUTHORIZED
             });

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use crate::core::topic::is_unsafe;
 use crate::hub::Identity;
 
 /// No product has a colon in its id.
@@ -63,7 +64,7 @@ pub(super) fn identity_of_key(id: &str) -> Identity {
 }
 
 fn is_level(text: &str) -> bool {
-    let foreign = |c: char| matches!(c, '/' | '+' | '#') || c.is_control();
+    let foreign = |c: char| matches!(c, '/' | '+' | '#') || is_unsafe(c);
     !text.is_empty() && !text.starts_with('$') && !text.contains(foreign)
 }
 
@@ -82,7 +83,20 @@ mod tests {
 
     #[test]
     fn what_could_reach_the_topics_of_others_is_no_device() {
-        for name in ["", "a", "/a", "a/", "a/b/c", "+/a", "a/+", "#/a", "a/#", "$sys/a", "a/b\0"] {
+        for name in [
+            "",
+            "a",
+            "/a",
+            "a/",
+            "a/b/c",
+            "+/a",
+            "a/+",
+            "#/a",
+            "a/#",
+            "$sys/a",
+            "a/b\0",
+            "a/\u{FFFF}",
+        ] {
             assert_eq!(Who::of(&Identity::new(name)), None, "{name:?}");
         }
     }

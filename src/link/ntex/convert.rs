@@ -16,7 +16,7 @@ use crate::core::packet::{
     Message, Properties, Qos, ReasonCode, Subscription, Text, UserProperties,
 };
 use crate::core::short;
-use crate::core::topic::{TopicError, TopicName};
+use crate::core::topic::{TopicError, TopicName, is_unsafe};
 use crate::link::{Absence, Acknowledgement, SendError};
 
 /// Names of user properties that need no allocation when they arrive.
@@ -129,14 +129,10 @@ pub(crate) fn check(message: &Message) -> Result<(), SendError> {
 }
 
 /// U+0000 is forbidden, and a server may close the connection because of any other control
-/// character (MQTT 5 §1.5.4); Mosquitto does. A line break in an error message must not cost
+/// character or a noncharacter (MQTT 5 §1.5.4); Mosquitto does. A line break in an error message must not cost
 /// everybody on this link the connection, so that they are written as `?`, which is never longer.
 pub(crate) fn without_control(text: &str) -> Cow<'_, str> {
-    if text.contains(char::is_control) {
-        text.replace(char::is_control, "?").into()
-    } else {
-        text.into()
-    }
+    if text.contains(is_unsafe) { text.replace(is_unsafe, "?").into() } else { text.into() }
 }
 
 pub(crate) fn qos(qos: Qos) -> QoS {

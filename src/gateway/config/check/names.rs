@@ -1,5 +1,6 @@
 //! What things can be called.
 
+use crate::core::topic::is_unsafe;
 use crate::gateway::config::error::shown;
 
 /// Bytes; what the vendors allow is shorter.
@@ -7,8 +8,7 @@ const LONGEST: usize = 128;
 
 /// What can be a level of a topic, so that nobody reaches beyond it, and has none of these as well.
 pub(super) fn level(name: &str, forbidden: &[char]) -> Result<(), String> {
-    let is_wrong =
-        |c: char| matches!(c, '/' | '+' | '#') || c.is_control() || forbidden.contains(&c);
+    let is_wrong = |c: char| matches!(c, '/' | '+' | '#') || is_unsafe(c) || forbidden.contains(&c);
     if (1..=LONGEST).contains(&name.len()) && !name.starts_with('$') && !name.contains(is_wrong) {
         return Ok(());
     }

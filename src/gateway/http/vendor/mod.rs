@@ -20,6 +20,7 @@ use axum::response::Response;
 use tower::ServiceExt;
 
 use self::replay::Replay;
+use crate::core::topic::is_unsafe;
 use crate::gateway::call::{Answer, Call, CallError, Calls, Failure, Publication, Publisher};
 use crate::gateway::keys::{Key, Keys};
 use crate::gateway::products::Products;
@@ -110,7 +111,7 @@ impl Vendor {
 
 /// Whether it fits into one level of a topic: what does not would name a topic of another device.
 fn is_name(text: &str) -> bool {
-    let fits = |c: char| !c.is_control() && !matches!(c, '/' | '+' | '#');
+    let fits = |c: char| !is_unsafe(c) && !matches!(c, '/' | '+' | '#');
     !text.is_empty() && text.len() <= NAME_MAX && text.chars().all(fits)
 }
 
