@@ -6,6 +6,10 @@ use crate::gateway::config::Dialect;
 /// Bytes of a device's name.
 const LONGEST: usize = 128;
 
+/// Slashes in a topic of a device's. Brokers close the connection because of more than they count:
+/// Mosquitto of 200, EMQX of 128; and an exchange may add three.
+const DEEPEST: usize = 64;
+
 /// Whether this is one level of a topic, and not a long one.
 pub(in crate::gateway) fn is_level(text: &str) -> bool {
     text.len() <= LONGEST && !text.contains('/') && TopicName::new(text).is_ok()
@@ -19,7 +23,7 @@ pub(in crate::gateway) fn is_level(text: &str) -> bool {
 /// | Tencent's | `{product}/{device}/…` |
 /// | native | `devices/{product}/{device}`, and below |
 ///
-/// Those that begin with `$` or `/sys/` are the platform's, and an exchange on them is a call.
+/// None has more than 64 slashes. Those that begin with `$` or `/sys/` are the platform's, and an exchange on them is a call.
 pub(super) fn is_own(dialect: Dialect, product: &str, device: &str, topic: &TopicName) -> bool {
     let rest = match dialect {
         Dialect::Aliyun => topic.as_str().strip_prefix('/'),
@@ -27,7 +31,9 @@ pub(super) fn is_own(dialect: Dialect, product: &str, device: &str, topic: &Topi
         Dialect::Native => topic.as_str().strip_prefix("devices/"),
     };
     let of_product = rest.and_then(|rest| rest.strip_prefix(product)?.strip_prefix('/'));
+    let is_deep = topic.as_str().bytes().filter(|byte| *byte == b'/').nth(DEEPEST).is_some();
     match of_product.and_then(|rest| rest.strip_prefix(device)) {
+        _ if is_deep => false,
         Some("") => dialect == Dialect::Native,
         Some(below) => below.starts_with('/') && below.len() > 1,
         None => false,
@@ -46,6 +52,15 @@ mod tests {
         for name in ["", "a/b", "+", "a#", "a\nb", "a\0", &"x".repeat(129)] {
             assert!(!is_level(name), "{name:?}");
         }
+    }
+
+    #[test]
+    fn a_topic_that_is_too_deep_for_a_broker_is_nobodys() {
+        let own = |slashes| {
+            let topic = format!("/p/d{}", "/".repeat(slashes));
+            is_own(Dialect::Aliyun, "p", "d", &TopicName::new(topic).unwrap())
+        };
+        assert!(own(DEEPEST - 2) && !own(DEEPEST - 1));
     }
 
     #[test]
