@@ -148,9 +148,10 @@ fn tencent(own: Name<'_>, mut levels: Levels<'_>) -> Option<bool> {
             if levels.next()? != "operation" {
                 return None;
             }
+            // No product of such a name has topics here: they would be those of another's device.
             let direct = levels.clone();
             let result = ["result", "get"].contains(&levels.next()?);
-            is_or_is_below(own, direct) || (result && is_or_is_below(own, levels))
+            is_or_is_below(own, if result { levels } else { direct })
         }
         "$thing" => {
             let direction = ["up", "down"].contains(&levels.next()?);

@@ -130,6 +130,8 @@ fn the_name_of_a_product_opens_no_space_of_the_platform() {
     refuses(Dialect::Aliyun, named("sys", "a1"), &["/sys/a1/lamp/#", "/ext/rrpc/1/sys/a1/lamp/#"]);
     refuses(Dialect::Tencent, named("devices", "a1"), &["devices/a1/lamp"]);
     refuses(Dialect::Tencent, named("clients", "a1"), &["clients/a1/other"]);
+    refuses(Dialect::Tencent, named("result", "a1"), &["$sys/operation/result/a1/lamp"]);
+    refuses(Dialect::Tencent, named("get", "a1"), &["$shadow/operation/get/a1/#"]);
     assert!(!may(Dialect::Tencent, named("clients", "x"), "clients/x/responses/1").1);
 }
 
