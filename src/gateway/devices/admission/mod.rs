@@ -180,16 +180,22 @@ impl Admission {
         client_id: &str,
         own: Option<Name<'_>>,
     ) -> Result<bool, StoreUnavailable> {
-        let id = client_id.split('|').next().unwrap_or_default();
-        if own.is_some_and(|own| is_made_of(id, own)) {
+        let dialect = own.and_then(|own| self.products.get(own.product)).map(|it| it.dialect);
+        if own.zip(dialect).is_some_and(|(own, dialect)| is_made_of(client_id, own, dialect)) {
             return Ok(false);
         }
-        let separated = ['&', '.', '/'].into_iter().filter_map(|separator| {
-            let (product, device) = id.split_once(separator)?;
-            self.products.get(product).map(|_| Name { product, device })
+        // Parameters follow the first `|` of Aliyun's alone.
+        let ids = [client_id, before_parameters(client_id)];
+        let separated = ids.into_iter().flat_map(|id| {
+            ['&', '.', '/'].into_iter().filter_map(move |separator| {
+                let (product, device) = id.split_once(separator)?;
+                self.products.get(product).map(|_| Name { product, device })
+            })
         });
-        for name in separated.chain(self.of_tencent(id).map(|(_, name)| name)) {
-            if name.is_valid() && self.store.find(name.product, name.device).await?.is_some() {
+        let joined = ids.into_iter().flat_map(|id| self.of_tencent(id)).map(|(_, name)| name);
+        let others = separated.chain(joined).filter(|name| name.is_valid() && own != Some(*name));
+        for name in others {
+            if self.store.find(name.product, name.device).await?.is_some() {
                 return Ok(true);
             }
         }
@@ -197,9 +203,20 @@ impl Admission {
     }
 }
 
-fn is_made_of(id: &str, Name { product, device }: Name<'_>) -> bool {
-    let between = id.strip_prefix(product).and_then(|rest| rest.strip_suffix(device));
-    between.is_some_and(|between| ["", "&", ".", "/"].contains(&between))
+/// Whether a client identifier is one that the SDKs of this dialect make for the device. Those of others
+/// may make it for another: `abc` is `a/bc`, and `ab/c`.
+fn is_made_of(client_id: &str, Name { product, device }: Name<'_>, dialect: Dialect) -> bool {
+    let (id, between): (_, &[_]) = match dialect {
+        Dialect::Aliyun => (before_parameters(client_id), &["&", "."]),
+        Dialect::Tencent | Dialect::TencentExplorer => (client_id, &[""]),
+        Dialect::Native => (client_id, &["/"]),
+    };
+    let found = id.strip_prefix(product).and_then(|rest| rest.strip_suffix(device));
+    found.is_some_and(|found| between.contains(&found))
+}
+
+fn before_parameters(client_id: &str) -> &str {
+    client_id.split('|').next().unwrap_or_default()
 }
 
 fn is_tencents(dialect: Dialect) -> bool {

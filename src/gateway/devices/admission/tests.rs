@@ -288,6 +288,36 @@ impl DeviceStore for Moody {
     }
 }
 
+/// What one's names make together is what the SDK of the other makes.
+#[tokio::test]
+async fn nobody_comes_under_a_client_identifier_that_only_another_needs() {
+    let products = [
+        product("a", Dialect::Native, &[("bc", "secret"), ("b", "secret")]),
+        product("ab", Dialect::Tencent, &[("c", PSK), ("c|d", PSK)]),
+        product("x.y", Dialect::Native, &[("z", "secret")]),
+        product("x", Dialect::Aliyun, &[("y.z", SECRET)]),
+    ];
+    let admission = Admission::new(
+        Arc::new(Products::new(&products)),
+        Arc::new(ConfiguredDevices::new(&products)),
+        Arc::new(Keys::new(&[])),
+    );
+    for (client_id, user, password, may) in [
+        ("abc", "a/bc", "secret", false),
+        ("abc", "ab/c", PSK, true),
+        ("abc|d", "a/b", "secret", false),
+        ("abc|d", "ab/c|d", PSK, true),
+        ("x.y.z", "x.y/z", "secret", false),
+        ("x.y.z|ext=1|", "x/y.z", SECRET, true),
+        ("x.y/z", "x.y/z", "secret", true),
+        ("a&bc", "a/bc", "secret", true),
+        ("a.bc|x|", "a/bc", "secret", true),
+    ] {
+        let admitted = admission.authenticate(show(client_id, user, password.as_bytes())).await;
+        assert_eq!(admitted.is_ok(), may, "{client_id} {user}");
+    }
+}
+
 #[tokio::test]
 async fn a_store_that_is_away_is_no_wrong_password() {
     let store = Arc::new(Moody::default());
