@@ -39,10 +39,10 @@ impl Keys {
         for AccessKey { id, secret, bearer, products } in keys {
             let id = id.as_str().into();
             let products = products.clone().map(HashSet::from_iter);
-            let key = Key { id, secret: secret.clone(), products };
+            let key = Key { id, secret: given(secret.as_ref()).cloned(), products };
             let key = Arc::new(key);
             all.by_id.insert(key.id.clone(), Arc::clone(&key));
-            if let Some(token) = bearer {
+            if let Some(token) = given(bearer.as_ref()) {
                 all.by_token.insert(digest(token.expose_secret()), key);
             }
         }
@@ -58,6 +58,11 @@ impl Keys {
     pub(crate) fn of_bearer(&self, token: &str) -> Option<&Arc<Key>> {
         self.by_token.get(&digest(token))
     }
+}
+
+/// An empty secret is none: everybody has it.
+fn given(secret: Option<&SecretString>) -> Option<&SecretString> {
+    secret.filter(|secret| !secret.expose_secret().is_empty())
 }
 
 fn digest(token: &str) -> [u8; 32] {
@@ -91,6 +96,13 @@ mod tests {
         assert_eq!(&*keys.find("two").unwrap().id, "two");
         assert_eq!(&*keys.of_bearer("token").unwrap().id, "one");
         assert!(keys.find("three").is_none() && keys.of_bearer("tokem").is_none());
+        assert!(keys.of_bearer("").is_none());
+    }
+
+    #[test]
+    fn an_empty_secret_is_none() {
+        let keys = Keys::new(&[AccessKey::new("k").with_secret("").with_bearer("")]);
+        assert!(keys.find("k").is_some_and(|key| key.secret.is_none()));
         assert!(keys.of_bearer("").is_none());
     }
 
