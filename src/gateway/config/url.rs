@@ -169,12 +169,9 @@ pub(super) fn split(text: &str) -> Broker {
 
 /// For showing it.
 pub(super) fn without_credentials(url: &str) -> String {
-    match (url.find("://"), url.rfind('@')) {
-        (Some(begin), Some(end)) if begin + 3 <= end => {
-            format!("{}://…{}", &url[..begin], &url[end..])
-        }
-        _ => url.to_owned(),
-    }
+    let Some(end) = url.rfind('@') else { return url.to_owned() };
+    let begin = url[..end].find("://").map_or(0, |begin| begin + 3);
+    format!("{}…{}", &url[..begin], &url[end..])
 }
 
 /// The addresses of one side must differ; port 0 always does.

@@ -74,7 +74,12 @@ fn user_name_and_password_are_taken_out_of_a_brokers_url() {
     );
     assert_eq!(broker.password.unwrap().expose_secret(), "p:w");
     assert_eq!(Broker::at("mqtt://h").url, "mqtt://h");
-    for url in ["mqtt://anna:hunter2@h", "mqtt://anna:hunter2@:7"] {
+    for url in [
+        "mqtt://anna:hunter2@h",
+        "mqtt://anna:hunter2@:7",
+        "mqtt:anna:hunter2@h",
+        "anna:hunter2@h://",
+    ] {
         let mut broker = Broker::at(url);
         assert!(!format!("{broker:?}").contains("hunter2"));
         broker.url = url.to_owned();
