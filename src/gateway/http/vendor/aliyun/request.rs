@@ -11,7 +11,7 @@ use super::Signed;
 use super::params::Params;
 use super::reply::{About, Refusal};
 use crate::core::packet::{Qos, Text, UserProperties};
-use crate::core::topic::TopicName;
+use crate::core::topic::{TopicName, is_unsafe};
 use crate::gateway::call::{Call, Publication, Target};
 use crate::gateway::http::vendor::{Vendor, is_name};
 use crate::gateway::products::Products;
@@ -194,11 +194,11 @@ fn is_below(topic: &str, Call { product, device, .. }: &Call, folder: &str) -> b
     below.is_some_and(|rest| !rest.is_empty())
 }
 
-/// A user topic of the device; or one that is no device's: below none that the vendors' devices,
-/// the native ones and the servers of the standard own.
+/// A user topic of the device; or one that is no device's and no gateway's: below none that the vendors'
+/// devices, the native ones, the servers of the standard and the gateways of a cluster own.
 fn response_topic_of(topic: &str, call: &Call, products: &Products) -> Result<TopicName, Refusal> {
     let first = topic.split('/').next().unwrap_or_default();
-    let of_nobody = !matches!(first, "" | "devices")
+    let of_nobody = !matches!(first, "" | "devices" | "gateways")
         && !first.starts_with('$')
         && products.get(first).is_none();
     let allowed = is_below(topic, call, "user/") || of_nobody;
@@ -226,7 +226,7 @@ fn user_properties(params: &Params) -> Result<UserProperties, Refusal> {
 
 /// Text that fits into a property.
 fn text(text: &str) -> Result<Text, Refusal> {
-    if text.len() > PROPERTY_MAX || text.contains(char::is_control) {
+    if text.len() > PROPERTY_MAX || text.contains(is_unsafe) {
         return Err(illegal("A property is too long, or has control characters."));
     }
     Ok(text.to_owned().into())

@@ -175,6 +175,7 @@ async fn answers_go_to_no_other_device() {
         ("/sys/a1testPK001/other/rrpc/request/1", false),
         ("/ext/rrpc/1/a1testPK001/dev-ok/user/x", false),
         ("devices/native/d", false),
+        ("gateways/gateways/one/calls", false),
         ("KL4J2TEST1/d/control", false),
         ("$rrpc/rxd/KL4J2TEST1/d/1", false),
         ("$SYS/x", false),
