@@ -1,19 +1,20 @@
 //! A signed request is taken once, while its time is near the gateway's.
 
 use std::cmp::Reverse;
-use std::collections::{BinaryHeap, HashSet};
+use std::collections::hash_map::Entry;
+use std::collections::{BinaryHeap, HashMap, HashSet};
 use std::hash::{BuildHasher, RandomState};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-/// Most nonces that are remembered: 1,000 calls a second, Aliyun's own limit of an account, for the
-/// 15 min that are the default. They take about 50 MB.
+/// Most nonces of one owner that are remembered: 1,000 calls a second, Aliyun's own limit of an account,
+/// for the 15 min that are the default. They take about 60 MB.
 const CAPACITY: usize = 1_000_000;
 
 /// Times and nonces.
 ///
 /// A nonce is remembered until its request's own time is too old to be taken: none is forgotten
-/// before. When as many are remembered as may be, a new one is refused.
+/// before. When as many of an owner are remembered as may be, a new one of it is refused; others go on.
 pub(super) struct Replay {
     window: Duration,
     capacity: usize,
@@ -25,7 +26,10 @@ struct Seen {
     /// Hashes with a key that nobody knows. Two of one hash would refuse a good request, once in
     /// 10¹³.
     nonces: HashSet<u64>,
-    by_expiry: BinaryHeap<Reverse<(SystemTime, u64)>>,
+    /// When, which, and whose.
+    by_expiry: BinaryHeap<Reverse<(SystemTime, u64, u64)>>,
+    /// How many each owner has, by the hash of its name. Owners are keys of the configuration.
+    counts: HashMap<u64, usize>,
     /// What expires by then may have been forgotten, so it stays expired when the clock is set
     /// back.
     forgotten: SystemTime,
@@ -38,7 +42,7 @@ pub(super) enum Refused {
     Expired,
     /// The nonce was used before.
     Used,
-    /// No more nonces can be remembered at the moment.
+    /// No more nonces of this owner can be remembered at the moment.
     Full,
 }
 
@@ -48,8 +52,12 @@ impl Replay {
     }
 
     pub(super) fn with_capacity(window: Duration, capacity: usize) -> Self {
-        let seen =
-            Seen { nonces: HashSet::new(), by_expiry: BinaryHeap::new(), forgotten: UNIX_EPOCH };
+        let seen = Seen {
+            nonces: HashSet::new(),
+            by_expiry: BinaryHeap::new(),
+            counts: HashMap::new(),
+            forgotten: UNIX_EPOCH,
+        };
         Self { window, capacity, hasher: RandomState::new(), seen: Mutex::new(seen) }
     }
 
@@ -69,13 +77,10 @@ impl Replay {
     ) -> Result<(), Refused> {
         self.check_time(signed, now)?;
         let expiry = signed.checked_add(self.window).ok_or(Refused::Expired)?;
-        let nonce = self.hasher.hash_one((owner, nonce));
-        self.seen.lock().unwrap_or_else(PoisonError::into_inner).take(
-            nonce,
-            expiry,
-            now,
-            self.capacity,
-        )
+        let (nonce, owner) = (self.hasher.hash_one((owner, nonce)), self.hasher.hash_one(owner));
+        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        seen.forget(now);
+        seen.take(nonce, owner, expiry, self.capacity)
     }
 }
 
@@ -83,33 +88,40 @@ impl Seen {
     fn take(
         &mut self,
         nonce: u64,
+        owner: u64,
         expiry: SystemTime,
-        now: SystemTime,
         capacity: usize,
     ) -> Result<(), Refused> {
-        self.forget(now);
         if expiry <= self.forgotten {
             return Err(Refused::Expired);
         }
         if self.nonces.contains(&nonce) {
             return Err(Refused::Used);
         }
-        if self.nonces.len() >= capacity {
+        let count = self.counts.get(&owner).copied().unwrap_or_default();
+        if count >= capacity {
             return Err(Refused::Full);
         }
+        self.counts.insert(owner, count + 1);
         self.nonces.insert(nonce);
-        self.by_expiry.push(Reverse((expiry, nonce)));
+        self.by_expiry.push(Reverse((expiry, nonce, owner)));
         Ok(())
     }
 
     /// Forgets what has expired; each entry once, so that a request pays for one on average.
     fn forget(&mut self, now: SystemTime) {
-        while let Some(&Reverse((expiry, nonce))) = self.by_expiry.peek()
+        while let Some(&Reverse((expiry, nonce, owner))) = self.by_expiry.peek()
             && expiry < now
         {
             self.by_expiry.pop();
             self.nonces.remove(&nonce);
             self.forgotten = expiry;
+            if let Entry::Occupied(mut count) = self.counts.entry(owner) {
+                *count.get_mut() -= 1;
+                if *count.get() == 0 {
+                    count.remove();
+                }
+            }
         }
     }
 }
@@ -173,6 +185,7 @@ mod tests {
         assert_eq!(replay.take("k", "2", at(10_001), at(10_001)), Ok(()));
         assert_eq!(replay.take("k", "3", at(10_001), at(10_001)), Err(Refused::Full));
         assert_eq!(replay.take("k", "1", at(10_000), at(10_001)), Err(Refused::Used));
+        assert_eq!(replay.take("other", "3", at(10_001), at(10_001)), Ok(()), "it has its own");
         // The first has expired.
         assert_eq!(replay.take("k", "3", at(10_901), at(10_901)), Ok(()));
         assert_eq!(replay.take("k", "2", at(10_001), at(10_901)), Err(Refused::Used));
