@@ -122,7 +122,9 @@ pub struct Http {
     /// Bytes of a request's body. 512 KiB by default: 256 KiB of payload, in base64 and encoded for a form.
     pub body: usize,
     /// How far a signed request's time may be from the gateway's, either way; a nonce is remembered for as
-    /// long. 15 min by default, as both vendors have it.
+    /// long, by this gateway and until it stops. So who can read requests on their way can repeat one
+    /// at another gateway of a [`Cluster`], and after a restart: let servers use HTTPS. 15 min by default,
+    /// as both vendors have it.
     pub replay_window: Duration,
     /// Connections at once. 4,096 by default.
     pub connections: usize,

@@ -20,7 +20,8 @@
 //! | writing without progress | 30 s | the connection is closed, and its call cancelled |
 //! | devices in one list | 1,000 | the next page |
 //!
-//! So bodies take at most `connections` times `body` bytes of memory.
+//! So bodies take at most `connections` times `body` bytes of memory, and a few times that while the
+//! parameters of the vendors' APIs are read.
 
 mod accept;
 mod body;
