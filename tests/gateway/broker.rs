@@ -76,3 +76,20 @@ async fn a_broker_may_go_away_and_come_back() {
     soon(again).await;
     running.stop().await;
 }
+
+/// Mosquitto closes the connection because of such topics, which all calls share.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_caller_costs_the_others_the_connection() {
+    let broker = Mosquitto::start(&[]).await;
+    let running = beside(&broker, &[(Kind::Native, "lamp".to_owned())]).await;
+    let places = (running.http, address(&broker));
+    let lamp = format!("{}/lamp", Kind::Native.product());
+    for query in ["service=%EF%BF%BF", &format!("topic=devices/{lamp}{}x", "/".repeat(300))] {
+        let answer = plain_api(places.0, KEY.2, &format!("{lamp}/call?{query}"), b"on").await;
+        let found = (answer.status, answer.json()["code"].as_str().map(str::to_owned));
+        assert_eq!(found, (400, Some("invalid".to_owned())), "{query}");
+    }
+    let asked = Asked { kind: Kind::Native, device: "lamp", form: Form::Device };
+    assert_eq!(Server::Plain.call(places, asked, "on").await, Outcome::Offline);
+    running.stop().await;
+}
