@@ -250,7 +250,8 @@ impl Default for Cluster {
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct AccessKey {
-    /// The `AccessKeyId` or `SecretId`; the user name of a server that asks over MQTT.
+    /// The `AccessKeyId` or `SecretId`; the user name of a server that asks over MQTT. Nobody else has this
+    /// as client identifier there, nor what begins with it and a `/`.
     pub id: String,
     /// What signs; the password of a server that asks over MQTT.
     pub secret: Option<SecretString>,

@@ -8,8 +8,9 @@
 //! | any device | any | `{product}/{device}` or `{device}&{product}` | the secret |
 //! | a server | any | the id of the key | its secret |
 //!
-//! A client identifier may be any text, but not one that the SDKs of another device use. Who has one keeps
-//! it: the hub gives it to nobody else while it is in use.
+//! A client identifier may be any text, but not one that the SDKs of another device use, and none that is the
+//! id of another key, alone or before a `/`: a server that has such a one finds it free when it comes
+//! back. Who has one keeps it: the hub gives it to nobody else while it is in use.
 
 mod aliyun;
 mod password;
@@ -22,7 +23,7 @@ use secrecy::ExposeSecret;
 use thiserror::Error;
 
 use super::super::config::{Dialect, Product};
-use super::super::keys::Keys;
+use super::super::keys::{Key, Keys};
 use super::super::products::Products;
 use super::who::{Name, Who, identity_of_key};
 use super::{DeviceStore, StoreUnavailable, access};
@@ -50,7 +51,7 @@ enum Refusal {
     NoSuchDevice,
     #[error("its password is wrong")]
     WrongPassword,
-    #[error("its client identifier is that of another device")]
+    #[error("its client identifier is that of another device or key")]
     OtherClientId,
     #[error(transparent)]
     Unavailable(#[from] StoreUnavailable),
@@ -127,7 +128,11 @@ impl Admission {
             let own = self.device(shown).await?;
             (Some(own), own.identity())
         };
-        if self.is_of_another(client_id, own).await? {
+        let is_of_another_key = self.key_of(client_id).is_some_and(|key| {
+            let own = own.is_some_and(|own| self.makes(client_id, own));
+            !own && identity != identity_of_key(&key.id)
+        });
+        if is_of_another_key || self.is_of_another(client_id, own).await? {
             return Err(Refusal::OtherClientId);
         }
         Ok(identity)
@@ -174,14 +179,24 @@ impl Admission {
         )
     }
 
+    /// The key whose servers alone have this client identifier. No key has a slash in its id.
+    fn key_of(&self, client_id: &str) -> Option<&Arc<Key>> {
+        self.keys.find(client_id.split('/').next().unwrap_or_default())
+    }
+
+    /// Whether a client identifier is one that the SDKs of the device's dialect make for it.
+    fn makes(&self, client_id: &str, own: Name<'_>) -> bool {
+        let product = self.products.get(own.product);
+        product.is_some_and(|product| is_made_of(client_id, own, product.dialect))
+    }
+
     /// Whether a client identifier is one that an SDK makes for another device that there is.
     async fn is_of_another(
         &self,
         client_id: &str,
         own: Option<Name<'_>>,
     ) -> Result<bool, StoreUnavailable> {
-        let dialect = own.and_then(|own| self.products.get(own.product)).map(|it| it.dialect);
-        if own.zip(dialect).is_some_and(|(own, dialect)| is_made_of(client_id, own, dialect)) {
+        if own.is_some_and(|own| self.makes(client_id, own)) {
             return Ok(false);
         }
         // Parameters follow the first `|` of Aliyun's alone.

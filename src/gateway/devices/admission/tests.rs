@@ -288,6 +288,18 @@ impl DeviceStore for Moody {
     }
 }
 
+/// A server that comes back finds its own free.
+#[tokio::test]
+async fn nobody_comes_under_the_client_identifier_of_another_key() {
+    for (client_id, may) in [("LTAI", false), ("LTAI/1", false), ("LTAI1", true), ("x/LTAI", true)]
+    {
+        let device = login(client_id, "lamps/kitchen", "secret").await;
+        assert_eq!(device.is_ok(), may, "{client_id}");
+        assert!(login(client_id, "LTAI", "testsecret").await.is_ok(), "{client_id}");
+    }
+    assert!(login("silent", "LTAI", "testsecret").await.is_err());
+}
+
 /// What one's names make together is what the SDK of the other makes.
 #[tokio::test]
 async fn nobody_comes_under_a_client_identifier_that_only_another_needs() {
