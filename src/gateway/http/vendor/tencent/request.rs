@@ -97,12 +97,18 @@ pub(super) fn read(
     match action {
         Action::PublishRrpcMessage => Ok(Ask::Publish(call)),
         Action::CallDeviceRrpcSync => {
-            let payload = decode(call.payload, body.encoding.as_deref())?;
-            let call = Call { payload, ..call };
+            let is_encoded = is_base64(body.encoding.as_deref())?;
             let dialect = known.map_or(Dialect::Native, |known| known.dialect);
             match body.topic.as_deref().filter(|topic| !topic.is_empty()) {
+                Some(_) if is_encoded => {
+                    let message = "With Topic the payload is JSON: Encoding must be empty.";
+                    Err(Refusal::invalid("InvalidParameter", message))
+                }
                 Some(topic) => custom_mode(call, dialect, topic, body.reply_topic),
-                None => default_mode(call, dialect, body.reply_topic),
+                None => {
+                    let call = if is_encoded { encoded(call) } else { call };
+                    default_mode(call, dialect, body.reply_topic)
+                }
             }
         }
     }
@@ -150,15 +156,18 @@ fn custom_mode(
     Ok(Ask::Call(Call { target, content_type: Some(JSON.into()), ..call }, reply_topic))
 }
 
-fn decode(payload: Bytes, encoding: Option<&str>) -> Result<Bytes, Refusal> {
+/// Whether the device is to get the payload in base64: the API's description says that the platform
+/// encodes it on its way down.
+fn is_base64(encoding: Option<&str>) -> Result<bool, Refusal> {
     match encoding {
-        None | Some("") => Ok(payload),
-        Some("base64") => STANDARD
-            .decode(&payload)
-            .map(Bytes::from)
-            .map_err(|_| Refusal::invalid("InvalidParameterValue", "Payload is not in base64.")),
+        None | Some("") => Ok(false),
+        Some("base64") => Ok(true),
         Some(_) => {
             Err(Refusal::invalid("InvalidParameterValue", "Encoding must be base64, or empty."))
         }
     }
+}
+
+fn encoded(call: Call) -> Call {
+    Call { payload: STANDARD.encode(&call.payload).into(), ..call }
 }

@@ -285,7 +285,7 @@ async fn call_sync(fixture: &Fixture, body: &Value) -> Got {
 #[tokio::test]
 async fn the_new_rrpc_is_answered_with_its_status() {
     let fixture = answering();
-    let body = json!({ "ProductId": "explorer", "DeviceName": "d", "Payload": "AP8=", "Encoding": "base64" });
+    let body = json!({ "ProductId": "explorer", "DeviceName": "d", "Payload": "\"on\"", "Encoding": "base64" });
     let got = call_sync(&fixture, &body).await;
     let response = &got.body["Response"];
     assert_eq!(response["Status"], "Replied");
@@ -295,7 +295,7 @@ async fn the_new_rrpc_is_answered_with_its_status() {
     );
     assert_eq!(response["ReplyTopic"], "$iotrrpc/up/explorer/d/+");
     assert!(response["ClientToken"].as_str().unwrap().starts_with("v2gateway::"));
-    assert_eq!(fixture.only_call().payload, [0, 255][..]);
+    assert_eq!(fixture.only_call().payload, "Im9uIg==");
     let plain = json!({ "ProductId": "native", "DeviceName": "d", "Payload": "AP8=" });
     assert_eq!(call_sync(&fixture, &plain).await.body["Response"]["ReplyTopic"], "");
     assert_eq!(fixture.only_call().payload, "AP8=");
@@ -382,8 +382,8 @@ async fn a_body_that_is_wrong_is_refused_with_a_reason() {
             "ResourceNotFound.DeviceNotExist",
         ),
         (
-            r#"{"ProductId":"explorer","DeviceName":"d","Payload":"?","Encoding":"base64"}"#,
-            "InvalidParameterValue",
+            r#"{"ProductId":"explorer","DeviceName":"d","Payload":"{}","Encoding":"base64","Topic":"explorer/d/a"}"#,
+            "InvalidParameter",
         ),
         (
             r#"{"ProductId":"explorer","DeviceName":"d","Payload":"?","Encoding":"hex"}"#,
