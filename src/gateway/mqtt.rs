@@ -53,7 +53,9 @@ async fn connect(broker: &Broker) -> Result<Link, ConnectError> {
 
 async fn embedded(mqtt: &Mqtt, admission: Arc<Admission>) -> Result<Hub, GatewayError> {
     let gatekeeper = Arc::clone(&admission);
+    let connections = mqtt.connections;
     let hub = Hub::builder()
+        .limits(|limits| limits.connections = connections)
         .authenticate(move |credentials| {
             let gatekeeper = Arc::clone(&gatekeeper);
             async move { gatekeeper.authenticate(credentials).await }

@@ -164,11 +164,19 @@ pub struct Mqtt {
     pub tls: Option<TlsFiles>,
     /// The broker that devices are connected to, instead of the embedded hub.
     pub broker: Option<Broker>,
+    /// Devices that may be connected to the embedded hub at once. 20,000 by default, the usual limit of
+    /// open files.
+    pub connections: usize,
 }
 
 impl Default for Mqtt {
     fn default() -> Self {
-        Self { listen: vec!["mqtt://127.0.0.1:1883".to_owned()], tls: None, broker: None }
+        Self {
+            listen: vec!["mqtt://127.0.0.1:1883".to_owned()],
+            tls: None,
+            broker: None,
+            connections: 20_000,
+        }
     }
 }
 

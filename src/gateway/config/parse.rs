@@ -155,7 +155,8 @@ fn mqtt(fields: &mut Fields<'_, '_>, directory: &Path) -> Mqtt {
         fields.notes.mistake(&path, "expected at least one URL, found none");
     }
     let default = if broker.is_some() { Vec::new() } else { Mqtt::default().listen };
-    Mqtt { listen: listen.unwrap_or(default), tls, broker }
+    let connections = fields.number("connections").unwrap_or(Mqtt::default().connections);
+    Mqtt { listen: listen.unwrap_or(default), tls, connections, broker }
 }
 
 fn broker(fields: &mut Fields<'_, '_>, directory: &Path) -> Broker {

@@ -16,6 +16,38 @@ pub type Found<'a> =
 ///
 /// It is asked when a device connects, and for calls to devices that are not known to be connected. What
 /// takes long should be cached by the store.
+///
+/// ```
+/// use tower_mqtt::gateway::config::{Device, Dialect, Product};
+/// use tower_mqtt::gateway::{Config, DeviceStore, Found, Gateway};
+///
+/// /// Every device of the factory's has a secret that is made from its serial number.
+/// struct Factory;
+///
+/// impl DeviceStore for Factory {
+///     fn find<'a>(&'a self, product: &'a str, device: &'a str) -> Found<'a> {
+///         let known = product == "lamps" && device.starts_with("SN-");
+///         let device = known.then(|| Device::new(device, format!("secret of {device}")));
+///         Box::pin(async { Ok(device) })
+///     }
+/// }
+///
+/// # #[tokio::main]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let mut config = Config::default();
+/// config.products.push(Product::new("lamps", Dialect::Native));
+/// # config.http.listen = vec!["127.0.0.1:0".parse()?];
+/// # config.mqtt.listen = vec!["mqtt://127.0.0.1:0".to_owned()];
+/// let gateway = Gateway::builder(config).store(Factory).start().await?;
+///
+/// let hub = gateway.mqtt()[0].to_string();
+/// let lamp = tower_mqtt::Client::builder(&hub).client_id("lamps/SN-7");
+/// let lamp = lamp.credentials("lamps/SN-7", "secret of SN-7").connect().await?;
+/// # drop(lamp);
+/// # gateway.shutdown(std::time::Duration::from_secs(1)).await;
+/// # Ok(())
+/// # }
+/// ```
 pub trait DeviceStore: Send + Sync + 'static {
     /// The device, or `None` when there is none of this name.
     fn find<'a>(&'a self, product: &'a str, device: &'a str) -> Found<'a>;

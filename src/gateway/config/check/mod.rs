@@ -87,6 +87,7 @@ impl Mistakes {
     }
 
     fn mqtt(&mut self, mqtt: &Mqtt) {
+        self.number("mqtt.connections", mqtt.connections, 1..=MOST);
         if let Some(files) = &mqtt.tls {
             self.tls("mqtt.tls", files);
         }

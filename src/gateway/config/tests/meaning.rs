@@ -167,11 +167,12 @@ fn limits_are_limits() {
             ],
         ),
         (
-            "[http]\nbody = 0\nconnections = 0\nreplay_window = '0s'",
+            "[http]\nbody = 0\nconnections = 0\nreplay_window = '0s'\n[mqtt]\nconnections = 0",
             &[
                 "2: http.body: expected 1 to 67108864, found 0",
                 "3: http.connections: expected 1 to 1000000, found 0",
                 "4: http.replay_window: expected 1s to 1day, found 0s",
+                "6: mqtt.connections: expected 1 to 1000000, found 0",
             ],
         ),
         (

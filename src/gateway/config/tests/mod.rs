@@ -106,7 +106,7 @@ fn what_the_example_comments_out_are_the_defaults() {
     assert_eq!(text.iter().filter(|line| line.starts_with("timeout")).count(), 3);
     let with_comments = parse(&text.join("\n")).unwrap();
     let without = parse(EXAMPLE).unwrap();
-    let text = |config: &Config| format!("{:?}{:?}", config.http, config.limits);
+    let text = |config: &Config| format!("{:?}{:?}{:?}", config.http, config.mqtt, config.limits);
     assert_eq!(text(&with_comments), text(&without));
     for (with, without) in with_comments.products.iter().zip(&without.products) {
         let waits = |it: &Product| it.timeout.unwrap_or(it.dialect.default_timeout());
