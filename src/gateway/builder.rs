@@ -8,7 +8,7 @@ use thiserror::Error;
 
 use super::Gateway;
 use super::calls::{self, Platform};
-use super::config::Config;
+use super::config::{Config, ConfigErrors};
 use super::devices::{Admission, ConfiguredDevices, DeviceStore};
 use super::http::{Front, Server, StartError};
 use super::keys::Keys;
@@ -39,6 +39,7 @@ impl GatewayBuilder {
     /// Listens for devices, or connects to the broker, and then serves HTTP.
     ///
     /// # Errors
+    /// [`GatewayError::Config`] when something in the configuration is [not possible](Config::check),
     /// [`GatewayError::Hub`] or [`GatewayError::Http`] when an address cannot be listened on,
     /// [`GatewayError::Broker`] when the broker cannot be reached, [`GatewayError::Tls`] when a certificate
     /// cannot be used, [`GatewayError::Serve`] when the broker refuses a subscription,
@@ -48,6 +49,7 @@ impl GatewayBuilder {
     /// Dropping the future stops what was started.
     pub async fn start(self) -> Result<Gateway, GatewayError> {
         let Self { config, store } = self;
+        config.check()?;
         let keys = Arc::new(Keys::new(&config.keys));
         let products = Arc::new(Products::new(&config.products));
         let store = store.unwrap_or_else(|| Arc::new(ConfiguredDevices::new(&config.products)));
@@ -90,6 +92,9 @@ impl fmt::Debug for GatewayBuilder {
 #[derive(Debug, Clone, Error)]
 #[non_exhaustive]
 pub enum GatewayError {
+    /// Something in the configuration is not possible.
+    #[error(transparent)]
+    Config(#[from] ConfigErrors),
     /// An address for devices is not one that the hub can listen on.
     #[error("mqtt.listen: {0}")]
     Address(Box<str>),
