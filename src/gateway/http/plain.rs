@@ -95,8 +95,8 @@ pub(super) async fn call(
         Err(problem) => Err(problem),
     };
     let (outcome, mut response) = match result {
-        Ok(answer) if answer.status.code() < 400 => ("ok", respond(answer)),
-        Ok(answer) => ("device_error", respond(answer)),
+        Ok((status, answer)) if status.as_u16() < 400 => ("ok", respond(status, answer)),
+        Ok((status, answer)) => ("device_error", respond(status, answer)),
         Err(problem) => (problem.code(), problem.into_response()),
     };
     response.extensions_mut().insert(Outcome(outcome));
@@ -109,7 +109,7 @@ async fn answer(
     query: Result<Query<Asked>, QueryRejection>,
     Caller(key): &Caller,
     request: Request,
-) -> Result<Answer, Problem> {
+) -> Result<(StatusCode, Answer), Problem> {
     let Path((product, device)) = path.map_err(|error| Problem::invalid(error.body_text()))?;
     let Query(asked) = query.map_err(|error| Problem::invalid(error.body_text()))?;
     if !key.may_call(&product) {
@@ -128,7 +128,8 @@ async fn answer(
         timeout,
         key: Some(key.id.clone()),
     };
-    Ok(app.front.calls.clone().oneshot(call).await?)
+    let answer = app.front.calls.clone().oneshot(call).await?;
+    Ok((status(&answer)?, answer))
 }
 
 fn content_type(parts: &Parts) -> Result<Option<Text>, Problem> {
@@ -138,14 +139,7 @@ fn content_type(parts: &Parts) -> Result<Option<Text>, Problem> {
 }
 
 /// What a device has answered, as a response.
-fn respond(answer: Answer) -> Response {
-    let Some(status) = status(answer.status.code()) else {
-        let detail = format!("the device answered with a status of {}", answer.status.code());
-        let mut response =
-            Problem::new(StatusCode::BAD_GATEWAY, "invalid_status", detail).into_response();
-        response.headers_mut().insert(MESSAGE_ID, answer.message_id.into());
-        return response;
-    };
+fn respond(status: StatusCode, answer: Answer) -> Response {
     let mut response = Response::new(Bytes::new().into());
     *response.status_mut() = status;
     let headers = response.headers_mut();
@@ -163,8 +157,13 @@ fn respond(answer: Answer) -> Response {
 }
 
 /// None that is only for a connection (1xx), and none that HTTP does not have.
-fn status(code: u16) -> Option<StatusCode> {
-    (200..600).contains(&code).then(|| StatusCode::from_u16(code).ok()).flatten()
+fn status(answer: &Answer) -> Result<StatusCode, Problem> {
+    let code = answer.status.code();
+    let status = (200..600).contains(&code).then(|| StatusCode::from_u16(code).ok()).flatten();
+    status.ok_or_else(|| {
+        let detail = format!("the device answered with a status of {code}");
+        Problem::new(StatusCode::BAD_GATEWAY, "invalid_status", detail).of_call(answer.message_id)
+    })
 }
 
 /// RFC 9110 §6.4.1, §15.3.6.
@@ -225,7 +224,11 @@ mod tests {
 
     fn answered(status: Status) -> Response {
         let content_type = Some("a/b".into());
-        respond(Answer { status, payload: "x".into(), content_type, message_id: u64::MAX })
+        let answer = Answer { status, payload: "x".into(), content_type, message_id: u64::MAX };
+        match super::status(&answer) {
+            Ok(status) => respond(status, answer),
+            Err(problem) => problem.into_response(),
+        }
     }
 
     #[test]
@@ -241,6 +244,7 @@ mod tests {
             let response = answered(Status::new(code));
             assert_eq!(response.status(), StatusCode::BAD_GATEWAY, "{code}");
             assert!(!response.headers().contains_key(STATUS_FROM));
+            assert_eq!(response.headers()[MESSAGE_ID], "18446744073709551615");
         }
     }
 
@@ -258,6 +262,6 @@ mod tests {
         let content_type = Some("a/b\r\nx: y".into());
         let answer =
             Answer { status: Status::new(200), payload: "x".into(), content_type, message_id: 1 };
-        assert_eq!(respond(answer).headers()[CONTENT_TYPE], OCTETS);
+        assert_eq!(respond(StatusCode::OK, answer).headers()[CONTENT_TYPE], OCTETS);
     }
 }

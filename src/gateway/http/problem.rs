@@ -38,6 +38,11 @@ impl Problem {
         Self::new(StatusCode::BAD_REQUEST, "invalid", detail)
     }
 
+    /// Names the exchange that it came of.
+    pub(super) fn of_call(self, message_id: u64) -> Self {
+        Self { message_id: Some(message_id), ..self }
+    }
+
     pub(super) fn code(&self) -> &'static str {
         self.code
     }

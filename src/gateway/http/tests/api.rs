@@ -178,7 +178,7 @@ async fn a_body_that_is_much_too_large_is_not_waited_for() {
 async fn calls_are_counted_by_what_came_of_them() {
     let gateway = Gateway::start().await;
     let mut client = gateway.client().await;
-    for device in ["echo", "echo", "status-404", "offline", "nobody"] {
+    for device in ["echo", "echo", "status-404", "status-100", "status-600", "offline", "nobody"] {
         client.ask(&call(device, "")).await;
     }
     client.ask(&request("POST", "/v1/devices/a3/echo/call", "", "")).await;
@@ -194,12 +194,13 @@ async fn calls_are_counted_by_what_came_of_them() {
     for line in [
         ended("plain", "a1", "ok", 2),
         ended("plain", "a1", "device_error", 1),
+        ended("plain", "a1", "invalid_status", 2),
         ended("plain", "a1", "offline", 1),
         ended("plain", "a1", "no_such_device", 1),
         ended("plain", "a1", "unauthorized", 1),
         ended("plain", "", "ok", 1),
         ended("aliyun", "", "unauthorized", 1),
-        "rrpc_gateway_call_duration_seconds_count{api=\"plain\",product=\"a1\"} 6".into(),
+        "rrpc_gateway_call_duration_seconds_count{api=\"plain\",product=\"a1\"} 8".into(),
         "rrpc_gateway_calls_in_flight 0".into(),
         "rrpc_gateway_connections 1".into(),
         "rrpc_gateway_connections_limit 4096".into(),
