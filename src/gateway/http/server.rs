@@ -9,7 +9,7 @@ use hyper_util::service::TowerToHyperService;
 use thiserror::Error;
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
-use tokio::task::JoinHandle;
+use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use super::Front;
@@ -45,7 +45,8 @@ impl Default for Patience {
 pub(crate) struct Server {
     local_addrs: Vec<SocketAddr>,
     stop: oneshot::Sender<Duration>,
-    accepting: JoinHandle<()>,
+    /// One task, whose own are the connections. All end when this is dropped.
+    accepting: JoinSet<()>,
 }
 
 /// Why a server does not start.
@@ -91,7 +92,9 @@ impl Server {
         };
         let (stop, stopped) = oneshot::channel();
         let acceptor = Acceptor::new(listeners, config.connections, serving);
-        Ok(Self { local_addrs, stop, accepting: tokio::spawn(acceptor.run(stopped)) })
+        let mut accepting = JoinSet::new();
+        accepting.spawn(acceptor.run(stopped));
+        Ok(Self { local_addrs, stop, accepting })
     }
 
     /// The addresses that it listens on, with the ports that it got, in the order of the configuration.
@@ -103,10 +106,10 @@ impl Server {
     /// returns, no connection and no task is left.
     ///
     /// # Cancel safety
-    /// It goes on when this is dropped.
-    pub(crate) async fn shutdown(self, grace: Duration) {
+    /// Dropping the future stops it at once.
+    pub(crate) async fn shutdown(mut self, grace: Duration) {
         let _ = self.stop.send(grace);
-        if let Err(error) = self.accepting.await {
+        if let Some(Err(error)) = self.accepting.join_next().await {
             tracing::error!(%error, "the HTTP server did not stop well");
         }
     }

@@ -68,6 +68,18 @@ async fn calls_that_do_not_finish_in_time_are_cut() {
 }
 
 #[tokio::test]
+async fn a_shutdown_that_is_dropped_cuts_everything() {
+    let gateway = Gateway::start().await;
+    let mut client = gateway.client().await;
+    client.send(&call("gate", "")).await;
+    gateway.started().await;
+    let mut stopping = tokio_test::task::spawn(gateway.server.shutdown(LIMIT * 2));
+    tokio_test::assert_pending!(stopping.poll());
+    drop(stopping);
+    client.closed().await;
+}
+
+#[tokio::test]
 async fn slow_headers_and_idle_connections_are_closed() {
     let gateway = Gateway::start_with(local(), impatient()).await;
     for text in ["", "GET /healthz HTTP/1.1\r\nHos", HEALTH] {
