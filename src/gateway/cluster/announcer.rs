@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::{mpsc, oneshot};
 
+use super::DEAD_AFTER;
 use super::members::{Members, News};
 use crate::core::packet::Message;
 use crate::core::packet::Qos;
@@ -24,10 +25,6 @@ use crate::link;
 use crate::link::{AckId, Outbox, Outcome, Token, Verdict};
 
 const LEAVING: &str = "leaving";
-/// What a member may say of itself.
-const SHORTEST: Duration = Duration::from_millis(10);
-const LONGEST: Duration = Duration::from_mins(10);
-
 /// Asks the announcer to say that it leaves; told when the server knows.
 pub(super) type Leave = oneshot::Sender<()>;
 
@@ -57,7 +54,7 @@ impl Announcer {
         let topic = TopicName::new(format!("{prefix}/alive/{}", members.own()))?;
         let filter = TopicFilter::new(format!("{prefix}/alive/+"))?;
         let subscription = Subscription { no_local: true, ..Subscription::new(filter) };
-        let dead_after = dead_after.clamp(SHORTEST, LONGEST);
+        let dead_after = dead_after.clamp(*DEAD_AFTER.start(), *DEAD_AFTER.end());
         Ok(Self {
             members,
             topic,
@@ -73,7 +70,7 @@ impl Announcer {
 
     /// How often a member speaks.
     pub(super) fn interval(dead_after: Duration) -> Duration {
-        dead_after.clamp(SHORTEST, LONGEST) / 3
+        dead_after.clamp(*DEAD_AFTER.start(), *DEAD_AFTER.end()) / 3
     }
 
     fn announce(&mut self, out: &mut Outbox<'_>) {
@@ -100,7 +97,7 @@ impl Announcer {
             return self.members.left(id);
         }
         let Ok(dead_after) = text.parse().map(Duration::from_millis) else { return };
-        let dead_after = dead_after.clamp(SHORTEST, LONGEST);
+        let dead_after = dead_after.clamp(*DEAD_AFTER.start(), *DEAD_AFTER.end());
         match self.members.heard(id, dead_after, out.now()) {
             News::Known => {}
             // It has not heard of this one.

@@ -38,6 +38,7 @@ mod owner;
 
 use std::convert::Infallible;
 use std::fmt;
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -60,6 +61,11 @@ use crate::link::Link;
 use crate::message::{Request, Response, Status};
 use crate::requester::Requester;
 use crate::responder::Responder;
+
+/// After how long a gateway may say that it is dead without a word. What another says beyond that is
+/// not believed.
+pub(super) const DEAD_AFTER: RangeInclusive<Duration> =
+    Duration::from_millis(100)..=Duration::from_mins(10);
 
 /// This gateway among the others.
 #[derive(Debug)]

@@ -15,6 +15,7 @@ use rustls::pki_types::pem::PemObject;
 use super::error::Mistake;
 use super::url::{self, NO_TLS, Place, Scheme};
 use super::{Broker, Cluster, Config, Http, Limits, Mqtt, TlsFiles};
+use crate::gateway::cluster::DEAD_AFTER;
 use crate::tls::ServerTls;
 
 /// A day: clocks that are set to it never overflow.
@@ -154,8 +155,7 @@ impl Mistakes {
         if let Some(id) = &cluster.id {
             self.add_if_wrong("cluster.id", names::level(id, &[]));
         }
-        let range = Duration::from_millis(100)..=Duration::from_hours(1);
-        self.duration("cluster.dead_after", cluster.dead_after, &range);
+        self.duration("cluster.dead_after", cluster.dead_after, &DEAD_AFTER);
     }
 }
 
