@@ -107,8 +107,6 @@ impl Platform {
             Switchboard { products, store, keys, roster, limiter, ways, outlet, cluster, over };
         let board = Arc::new(board);
         let mut responders = Vec::new();
-        let share = board.cluster.as_ref().map(Cluster::name);
-        responders.extend(native_front::serve(&link, &board, share).await?);
         if let Some(cluster) = &board.cluster {
             let own = Arc::clone(&board);
             let make = move |call| {
@@ -118,9 +116,12 @@ impl Platform {
                 }
             };
             responders.push(cluster.serve(&link, make).await?);
-            // Others pass calls on as soon as they hear of it, so it is the last.
+            // Others pass calls on as soon as they hear of it.
             cluster.join(&link).await?;
         }
+        // Until it has heard of the others it takes all devices for its own.
+        let share = board.cluster.as_ref().map(Cluster::name);
+        responders.extend(native_front::serve(&link, &board, share).await?);
         Ok(Self { link, board, responders: responders.into() })
     }
 

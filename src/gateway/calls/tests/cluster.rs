@@ -201,6 +201,21 @@ async fn a_gateway_that_is_dropped_leaves_although_somebody_could_still_call() {
     setup.hub.shutdown(Duration::from_secs(1)).await;
 }
 
+/// Until it knows of the others it takes all devices for its own.
+#[tokio::test(start_paused = true)]
+async fn a_gateway_that_comes_takes_no_calls_before_it_knows_the_others() {
+    let network = Network::new();
+    let starting = tokio::spawn(gateway(network.link("a"), "a"));
+    while !network.has_subscriber(&topic("gateways/gateways/alive/b")) {
+        tokio::task::yield_now().await;
+    }
+    assert!(network.has_subscriber(&topic("gateways/gateways/a/call")), "others may pass calls on");
+    let requests = topic("devices/hub/d");
+    assert!(!network.has_subscriber(&requests));
+    let _platform = starting.await.unwrap();
+    assert!(network.has_subscriber(&requests));
+}
+
 #[tokio::test]
 async fn a_cluster_has_a_name_that_fits_into_a_topic() {
     let network = Network::new();
