@@ -65,8 +65,10 @@ pub(super) async fn serve(
         return Ok(None);
     }
     let policy = Arc::clone(board);
+    // Twice as many as may be in flight, so that one too many gets as far as being told so.
+    let concurrency = board.limiter.limits().in_flight.saturating_mul(2);
     let mut builder = Responder::builder(link.clone())
-        .concurrency(board.limiter.limits().in_flight)
+        .concurrency(concurrency)
         .allow_response_topic(move |topic, _| policy.may_be_answered_on(topic));
     if let Some(name) = share {
         builder = builder.share(name);

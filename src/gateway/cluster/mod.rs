@@ -144,8 +144,9 @@ impl Cluster {
         let topic = self.topic(self.members.own()).map_err(wrong)?;
         // An answer goes to who has asked, which is a requester's topic.
         let prefix = format!("{}/", self.prefix);
+        // Twice as many as may be in flight, so that one too many gets as far as being told so.
         let builder = Responder::builder(link.clone())
-            .concurrency(self.in_flight)
+            .concurrency(self.in_flight.saturating_mul(2))
             .allow_response_topic(move |topic, _| !topic.as_str().starts_with(&prefix));
         let service = tower::service_fn(move |request: Request| {
             let make = make.clone();

@@ -216,6 +216,30 @@ async fn a_gateway_that_comes_takes_no_calls_before_it_knows_the_others() {
     assert!(network.has_subscriber(&requests));
 }
 
+#[tokio::test(start_paused = true)]
+async fn the_limits_of_the_owner_are_told_to_the_caller() {
+    let network = Network::new();
+    let (asked, mut questions) = mpsc::unbounded_channel();
+    let never = async move || {
+        let _ = asked.send(());
+        pending::<()>().await;
+    };
+    let _device = device(&network, aliyun::system(), Router::new().route("ali/{d}", never)).await;
+    let cluster = config::Cluster { id: Some("b".to_owned()), ..config::Cluster::default() };
+    let limits = config::Limits { in_flight: 1, ..config::Limits::default() };
+    let busy = Settings { cluster: Some(cluster), limits, ..settings(network.link("b")) };
+    let _busy = Platform::start(busy).await.unwrap();
+    let platform = gateway(network.link("a"), "a").await;
+    let cluster = platform.board.cluster.as_ref().unwrap();
+    let theirs = (0..).map(|n| format!("d{n}")).find(|name| cluster.owner("ali", name).is_some());
+    let theirs = theirs.unwrap();
+    let first = tokio::spawn(platform.calls().oneshot(call("ali", &theirs)));
+    questions.recv().await.unwrap();
+    let too_many = CallError::TooMany(InFlight::Gateway(1));
+    assert_eq!(refused(&platform, call("ali", &theirs)).await, too_many);
+    first.abort();
+}
+
 #[tokio::test]
 async fn a_cluster_has_a_name_that_fits_into_a_topic() {
     let network = Network::new();

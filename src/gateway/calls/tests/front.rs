@@ -42,6 +42,21 @@ async fn native_requesters_call_devices_of_other_dialects() {
 }
 
 #[tokio::test]
+async fn a_native_requester_is_told_of_one_call_too_many() {
+    let network = Network::new();
+    let (_device, mut questions) = silent(&network).await;
+    let limits = config::Limits { in_flight: 1, ..config::Limits::default() };
+    let settings = Settings { limits, ..settings(network.link("gateway")) };
+    let _platform = Platform::start(settings).await.unwrap();
+    let requester = Requester::builder(network.link("app")).build().await.unwrap();
+    let request = Request::new("devices/ali/d", "").unwrap();
+    let first = tokio::spawn(requester.clone().oneshot(request));
+    questions.recv().await.unwrap();
+    assert_eq!(asked(&requester, "devices/ali/d").await.0, 429);
+    first.abort();
+}
+
+#[tokio::test]
 async fn the_gateway_answers_on_no_topic_that_devices_listen_on() {
     let network = Network::new();
     let (answered, mut answers) = mpsc::unbounded_channel();
