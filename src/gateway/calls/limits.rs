@@ -1,8 +1,6 @@
 //! How many calls are in flight, and how many may be.
 
 use std::collections::HashMap;
-use std::collections::hash_map::Entry;
-use std::hash::Hash;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::Notify;
@@ -153,12 +151,11 @@ impl Drop for Slot {
     }
 }
 
-fn release<K: Hash + Eq + Clone>(table: &mut HashMap<K, usize>, key: &K) {
-    if let Entry::Occupied(mut entry) = table.entry(key.clone()) {
-        *entry.get_mut() -= 1;
-        if *entry.get() == 0 {
-            entry.remove();
-        }
+fn release(table: &mut HashMap<Box<str>, usize>, name: &str) {
+    let Some(count) = table.get_mut(name) else { return };
+    *count -= 1;
+    if *count == 0 {
+        table.remove(name);
     }
 }
 
