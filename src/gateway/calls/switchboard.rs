@@ -125,13 +125,14 @@ impl Switchboard {
         let address = way.address(&call, product.dialect)?;
         let whereabouts = self.find(&product.id, &call.device);
         if whereabouts.is_none() {
-            self.known(&call, deadline).await?;
+            self.exists(&call.product, &call.device, deadline).await?;
         }
         // It subscribes to the topic itself, so no server can say that the device has not.
         if way == Way::TencentClientToken
             && let Some(why) = whereabouts.and_then(absent)
         {
-            return Err(self.named(why, &call, deadline).await.into());
+            let why = self.named(why, &call.product, &call.device, deadline).await;
+            return Err(why.into());
         }
         let asker = timeout_at(deadline.into(), self.ways.asker(way, product, &call.device)).await;
         let asker = asker.map_err(|_| CallError::Timeout)?.map_err(not_built)?;
@@ -149,7 +150,8 @@ impl Switchboard {
             Err(error) => {
                 let whereabouts = || self.find(&product.id, &call.device);
                 let why = explain(error, self.limiter.limits(), whereabouts);
-                Err(Failure { why: self.named(why, &call, deadline).await, message_id })
+                let why = self.named(why, &call.product, &call.device, deadline).await;
+                Err(Failure { why, message_id })
             }
         }
     }
@@ -177,6 +179,7 @@ impl Switchboard {
             Err(_) => RequestError::Timeout,
         };
         let why = explain(error, self.limiter.limits(), || self.find(&product, &device));
+        let why = self.named(why, &product, &device, deadline).await;
         Err(Failure { why, message_id: Some(message_id) })
     }
 
@@ -194,18 +197,14 @@ impl Switchboard {
     }
 
     /// With the hub, what a device that is not connected is called: it may be none at all.
-    async fn named(&self, why: CallError, call: &Call, deadline: Instant) -> CallError {
+    async fn named(&self, why: CallError, product: &str, device: &str, at: Instant) -> CallError {
         let absent = matches!(why, CallError::Offline | CallError::HalfOpen);
         if absent && self.roster.is_some() {
             // A store that cannot say leaves it at that.
-            let known = self.known(call, deadline).await;
+            let known = self.exists(product, device, at).await;
             return known.err().filter(|e| matches!(e, CallError::NoSuchDevice(_))).unwrap_or(why);
         }
         why
-    }
-
-    async fn known(&self, call: &Call, deadline: Instant) -> Result<(), CallError> {
-        self.exists(&call.product, &call.device, deadline).await
     }
 
     async fn exists(&self, product: &str, device: &str, at: Instant) -> Result<(), CallError> {

@@ -419,6 +419,22 @@ async fn a_publication_reaches_the_device_with_all_its_properties() {
 }
 
 #[tokio::test]
+async fn a_publication_to_a_device_that_there_is_not_says_so_over_the_hub_too() {
+    let hub = crate::hub::Hub::builder().bind("127.0.0.1:0").start().await.unwrap();
+    let roster = Some(Arc::new(Roster::of(&hub)));
+    let settings = Settings { roster, ..settings(hub.link("gateway")) };
+    let platform = Platform::start(settings).await.unwrap();
+    for (name, expected) in
+        [("ghost", CallError::NoSuchDevice("ghost".into())), ("absent", CallError::Offline)]
+    {
+        let to = publication("ali", &format!("/ali/{name}/user/get"));
+        let published = platform.publisher().oneshot(Publication { device: name.into(), ..to });
+        assert_eq!(published.await.unwrap_err().why, expected);
+    }
+    hub.shutdown(Duration::from_secs(1)).await;
+}
+
+#[tokio::test]
 async fn a_wrong_product_is_refused_at_the_start() {
     let network = Network::new();
     let products = Arc::new(Products::new(&[product("a/+", Dialect::Native)]));
