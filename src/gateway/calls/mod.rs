@@ -75,7 +75,16 @@ pub(crate) struct Platform {
     link: Link,
     board: Arc<Switchboard>,
     /// Until it shuts down.
-    responders: Mutex<Vec<Responder>>,
+    responders: Mutex<Responders>,
+}
+
+/// Who takes calls in beside HTTP.
+#[derive(Default)]
+struct Responders {
+    /// From native requesters.
+    front: Option<Responder>,
+    /// From other gateways.
+    passed_on: Option<Responder>,
 }
 
 impl Platform {
@@ -106,7 +115,7 @@ impl Platform {
         let board =
             Switchboard { products, store, keys, roster, limiter, ways, outlet, cluster, over };
         let board = Arc::new(board);
-        let mut responders = Vec::new();
+        let mut responders = Responders::default();
         if let Some(cluster) = &board.cluster {
             let own = Arc::clone(&board);
             let make = move |call| {
@@ -115,13 +124,13 @@ impl Platform {
                     if board.limiter.is_closed() { None } else { Some(board.call_here(call).await) }
                 }
             };
-            responders.push(cluster.serve(&link, make).await?);
+            responders.passed_on = Some(cluster.serve(&link, make).await?);
             // Others pass calls on as soon as they hear of it.
             cluster.join(&link).await?;
         }
         // Until it has heard of the others it takes all devices for its own.
         let share = board.cluster.as_ref().map(Cluster::name);
-        responders.extend(native_front::serve(&link, &board, share).await?);
+        responders.front = native_front::serve(&link, &board, share).await?;
         Ok(Self { link, board, responders: responders.into() })
     }
 
@@ -168,22 +177,31 @@ impl Platform {
         let Switchboard { limiter, cluster, over, .. } = &*self.board;
         limiter.close();
         let end = tokio::time::Instant::now() + grace;
+        let left = || end.saturating_duration_since(tokio::time::Instant::now());
         if let Some(cluster) = cluster {
             let _ = tokio::time::timeout_at(end, cluster.leave()).await;
         }
-        let responders = std::mem::take(&mut *self.responders());
-        let left = end.saturating_duration_since(tokio::time::Instant::now());
-        let answering = responders.into_iter().map(|responder| responder.shutdown(left));
+        let Responders { front, passed_on } = std::mem::take(&mut *self.responders());
+        let answering = async {
+            if let Some(front) = front {
+                front.shutdown(left()).await;
+            }
+        };
         let ending = async {
             if tokio::time::timeout_at(end, limiter.idle()).await.is_err() {
                 over.cancel();
             }
         };
-        tokio::join!(futures_util::future::join_all(answering), ending);
+        tokio::join!(answering, ending);
+        // Not before: who has not heard that it leaves would take it for dead, and give up what it has
+        // passed on.
+        if let Some(passed_on) = passed_on {
+            passed_on.shutdown(left()).await;
+        }
         over.cancel();
     }
 
-    fn responders(&self) -> std::sync::MutexGuard<'_, Vec<Responder>> {
+    fn responders(&self) -> std::sync::MutexGuard<'_, Responders> {
         self.responders.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

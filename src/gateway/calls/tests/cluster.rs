@@ -216,6 +216,46 @@ async fn a_gateway_that_comes_takes_no_calls_before_it_knows_the_others() {
     assert!(network.has_subscriber(&requests));
 }
 
+/// That it leaves may be heard later than that nobody is subscribed.
+#[tokio::test(start_paused = true)]
+async fn a_gateway_that_leaves_unheard_ends_what_was_passed_on_to_it() {
+    let network = Network::new();
+    let (asked, mut questions) = mpsc::unbounded_channel();
+    let (answer, answers) = tokio::sync::watch::channel(false);
+    let router = Router::new().route("ali/{device}", async move || {
+        let _ = asked.send(());
+        let _ = answers.clone().wait_for(|answer| *answer).await;
+        "done"
+    });
+    let _device = device(&network, aliyun::system(), router).await;
+    let leaving = gateway(network.link("b"), "b").await;
+    let platform = gateway(network.link("a"), "a").await;
+    let cluster = platform.board.cluster.as_ref().unwrap();
+    let names = (0..).map(|n| format!("d{n}"));
+    let mut theirs = names.filter(|name| cluster.owner("ali", name).is_some());
+    let mut ask = || {
+        let call = call("ali", &theirs.next().unwrap());
+        tokio::spawn(platform.calls().oneshot(call))
+    };
+    let before = ask();
+    questions.recv().await.unwrap();
+    network.on_message(|message| {
+        let leaves = &*message.payload == b"leaving";
+        if leaves { crate::link::memory::Fate::Lose } else { crate::link::memory::Fate::Deliver }
+    });
+    let leaving = tokio::spawn(async move { leaving.shutdown(Duration::from_mins(1)).await });
+    // The clock stands until nobody has anything to do.
+    tokio::time::sleep(Duration::from_millis(1)).await;
+    let after = ask();
+    questions.recv().await.unwrap();
+    answer.send(true).unwrap();
+    for call in [before, after] {
+        assert_eq!(call.await.unwrap().unwrap().payload, "done");
+    }
+    leaving.await.unwrap();
+    assert!(!network.has_subscriber(&topic("gateways/gateways/b/call")));
+}
+
 #[tokio::test(start_paused = true)]
 async fn the_limits_of_the_owner_are_told_to_the_caller() {
     let network = Network::new();
