@@ -112,9 +112,10 @@ impl Gateway {
     /// Dropping the future stops the gateway at once.
     pub async fn shutdown(self, grace: Duration) {
         let Self { http, platform, hub } = self;
+        let end = tokio::time::Instant::now() + grace;
         tokio::join!(http.shutdown(grace), platform.shutdown(grace));
         if let Some(hub) = hub {
-            hub.shutdown(grace).await;
+            hub.shutdown(end.saturating_duration_since(tokio::time::Instant::now())).await;
         }
     }
 }
