@@ -94,6 +94,20 @@ fn of_the_layers() {
     assert_says("requests that `DedupLayer` remembers", &remembered);
 }
 
+#[cfg(feature = "gateway")]
+#[test]
+fn of_the_gateway() {
+    use tower_mqtt::gateway::Config;
+
+    let Config { http, limits, .. } = Config::default();
+    let calls = [limits.in_flight, limits.per_device, limits.per_key].map(grouped).join(", ");
+    assert_says("gateway: calls in flight", &calls);
+    assert_says("gateway: HTTP connections", &grouped(http.connections));
+    assert_says("gateway: body", &format!("{} KiB", http.body / 1024));
+    let minutes = http.replay_window.as_secs() / 60;
+    assert_says("gateway: signed requests", &format!("1,000,000, {minutes} min"));
+}
+
 #[cfg(feature = "ntex")]
 #[test]
 fn of_the_client_and_the_hub() {
