@@ -9,19 +9,23 @@
 //! | a gateway | the others |
 //! |---|---|
 //! | comes | hear it, and say at once that they are there; a third of the time after which one is dead later it takes calls |
-//! | shuts down | hear that it leaves, and take over at once; what it has in flight it ends |
+//! | shuts down | hear that it leaves, or are told so with the next call, and take over at once; what it has in flight it ends |
 //! | is killed | learn it from the broker with the next call (nobody is subscribed), else when it was silent for too long; what was passed on to it fails then |
 //! | loses its broker | as when it is killed; it fails its own calls, and is back with the connection |
 //!
-//! A call is passed on once: the gateway that gets it makes it, whatever it thinks of the owner. When the
+//! A call is passed on once: the gateway that gets it makes it, whatever it thinks of the owner. It counts
+//! as in flight at both, to the device and of the gateway; of the key only where it was made, so the limit
+//! of a key is one for each gateway. Two gateways with one `id` are not found out but for a warning: both
+//! would get what is passed on. When the
 //! one who has asked hangs up, the owner is not told: there the call ends with the device's answer, or at
 //! its deadline.
 //!
 //! # What cannot be excluded
 //!
-//! While gateways disagree about who is alive, two may call one device: at most for the time after which
-//! one is dead, and only around the moment when one comes or goes. Two calls are then in flight to a
-//! device that takes one, and short ids of two gateways may meet. Each begins at a random one of
+//! Around the moment when one comes or goes, two may call one device: while they disagree about who is
+//! alive, which is at most the time after which one is dead, and while the former owner ends what it has
+//! in flight. Two calls may then be in flight to a device that takes one, and short ids of two gateways may
+//! meet. Each begins at a random one of
 //! 55,536, so that hardly happens, and only then could an answer be taken for that to another
 //! call. (Giving each gateway a part of the ids would exclude it for as many gateways as there are
 //! parts, and leave each so few that a minute of unanswered calls uses them up.)

@@ -225,7 +225,7 @@ pub struct Limits {
     pub in_flight: usize,
     /// To one device. 16 by default.
     pub per_device: usize,
-    /// Of one access key. 1,000 by default, the vendors' own.
+    /// Of one access key; in a [`Cluster`] on each gateway. 1,000 by default, the vendors' own.
     pub per_key: usize,
 }
 
@@ -236,15 +236,18 @@ impl Default for Limits {
 }
 
 /// Several gateways behind one broker: all with the same name share the devices.
+///
+/// They talk on `gateways/{name}/#`. The broker's rules must keep these topics for gateways: who may publish
+/// there can call devices, and take them over.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct Cluster {
     /// The same for all.
     pub name: String,
-    /// This gateway's own; a random one by default.
+    /// This gateway's own, which no other may have; a random one by default.
     pub id: Option<String>,
-    /// A gateway that was not heard of for this long is dead. 3 s by default; each says three times as often
-    /// that it lives.
+    /// A gateway that was not heard of for this long is dead: 100 ms to 10 min. 3 s by default; each says
+    /// three times as often that it lives.
     pub dead_after: Duration,
 }
 
@@ -304,8 +307,8 @@ pub struct Product {
     pub dialect: Dialect,
     /// How long a call waits when the caller does not say, or cannot. The dialect's by default.
     pub timeout: Option<Duration>,
-    /// Let one call at a time go to a device. On by default for Tencent's, whose SDKs mix up overlapping
-    /// calls.
+    /// Let one call at a time go to a device; of Aliyun's one of each kind: raw, on a topic of its own, to
+    /// a service. On by default for Tencent's, whose SDKs mix up overlapping calls.
     pub one_in_flight: bool,
     /// Whether devices said `ext=1` when that is not seen, as behind a broker. No by default.
     pub ext: bool,
