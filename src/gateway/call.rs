@@ -71,9 +71,13 @@ pub(crate) enum CallError {
     /// The device or its broker takes no payload of this size.
     #[error("the payload is too large")]
     TooLarge,
-    /// The broker is away, the gateway shuts down, or the owner of the device has died.
+    /// The broker is away, or the gateway shuts down: the device was not asked.
     #[error("{0}")]
     Unavailable(&'static str),
+    /// The broker or the owner of the device went away meanwhile, or the gateway has ended: the device may
+    /// have done what it was asked.
+    #[error("{0}")]
+    Lost(&'static str),
     /// The broker, or a layer, refused.
     #[error("{0}")]
     Failed(Box<str>),

@@ -77,7 +77,7 @@ async fn load(gateway: SocketAddr, number: usize, seen: Arc<Seen>) -> Vec<String
                 }
             }
             // The dead gateway took it along, or had not been missed yet.
-            503 | 504 if seen.dying.load(Ordering::SeqCst) => {}
+            502..=504 if seen.dying.load(Ordering::SeqCst) => {}
             _ => wrong.push(format!("{payload}: {answer:?}")),
         }
         if answered.len() == DEVICES {

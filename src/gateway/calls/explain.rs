@@ -1,6 +1,7 @@
 //! Why a call has no answer, in the gateway's words.
 
 use crate::core::packet::ReasonCode;
+use crate::error::Delivery;
 use crate::error::InvalidRequest;
 use crate::error::RequestError;
 use crate::error::ServeError;
@@ -19,6 +20,7 @@ use crate::gateway::devices::Whereabouts;
 /// | `NoResponder` | elsewhere | as `Offline` |
 /// | `Overloaded` | | [`TooMany`](CallError::TooMany) of the gateway: its connection is behind, or it has no short id left |
 /// | `Disconnected`, `Closed` | | [`Unavailable`](CallError::Unavailable) |
+/// | `Disconnected` when it may have been delivered | | [`Lost`](CallError::Lost) |
 pub(super) fn explain(
     error: RequestError,
     limits: &Limits,
@@ -37,7 +39,10 @@ pub(super) fn explain(
             None => CallError::Offline,
         },
         RequestError::Overloaded => CallError::TooMany(InFlight::Gateway(limits.in_flight)),
-        RequestError::Disconnected(_) => CallError::Unavailable("the broker is away"),
+        RequestError::Disconnected(Delivery::NotDelivered) => {
+            CallError::Unavailable("the broker is away")
+        }
+        RequestError::Disconnected(_) => CallError::Lost("the broker went away"),
         RequestError::Closed => CallError::Unavailable("the connection to the broker is closed"),
         RequestError::InvalidRequest(InvalidRequest::TooLarge { .. })
         | RequestError::Rejected(ReasonCode::PACKET_TOO_LARGE) => CallError::TooLarge,
@@ -69,7 +74,6 @@ mod tests {
     use std::time::{Duration, SystemTime};
 
     use super::*;
-    use crate::error::Delivery;
     use crate::message::Status;
 
     fn explained(error: RequestError, whereabouts: Option<Whereabouts>) -> CallError {
@@ -103,8 +107,11 @@ mod tests {
         for (error, expected) in [
             (RequestError::Timeout, CallError::Timeout),
             (RequestError::Overloaded, CallError::TooMany(InFlight::Gateway(10_000))),
-            (RequestError::Disconnected(Delivery::NotDelivered), away.clone()),
-            (RequestError::Disconnected(Delivery::Unknown), away),
+            (RequestError::Disconnected(Delivery::NotDelivered), away),
+            (
+                RequestError::Disconnected(Delivery::Unknown),
+                CallError::Lost("the broker went away"),
+            ),
             (RequestError::from(too_large), CallError::TooLarge),
             (RequestError::Rejected(ReasonCode::PACKET_TOO_LARGE), CallError::TooLarge),
         ] {

@@ -23,7 +23,7 @@
 //! |---|---|
 //! | the device or its product does not exist | 404 |
 //! | the key may not call the product | 403; 401 without a key |
-//! | not connected, half open, not subscribed; the gateway or its broker is away | 503 |
+//! | not connected, half open, not subscribed; the gateway or its broker is away, or went away meanwhile | 503 |
 //! | no answer in the longest time that the dialect allows (at the caller's own deadline nothing is said) | 408 |
 //! | too many calls in flight | 429 |
 //! | invalid, too large | 400, 413 |
@@ -169,6 +169,7 @@ fn status(why: &CallError) -> Status {
         | CallError::HalfOpen
         | CallError::NotSubscribed
         | CallError::Unavailable(_)
+        | CallError::Lost(_)
         | CallError::Failed(_) => Status::UNAVAILABLE,
     };
     status.with_message(why.to_string())

@@ -29,6 +29,7 @@ use crate::message::Response;
 const PUBLISH: Duration = Duration::from_secs(10);
 
 const OVER: CallError = CallError::Unavailable("the gateway is shutting down");
+const GIVEN_UP: CallError = CallError::Lost("the gateway has shut down");
 const NO_STORE: CallError = CallError::Unavailable("the device store is not available");
 
 /// Everything that a call needs.
@@ -62,7 +63,7 @@ impl Switchboard {
     pub(super) async fn call(&self, call: Call) -> Result<Answer, Failure> {
         let admitted = self.admit(&call)?;
         let routed = self.route(&admitted, call);
-        self.over.run_until_cancelled(routed).await.unwrap_or(Err(OVER.into()))
+        self.over.run_until_cancelled(routed).await.unwrap_or(Err(GIVEN_UP.into()))
     }
 
     /// Makes a call that another gateway has passed on, which says that it is this one's: it is not
@@ -70,7 +71,7 @@ impl Switchboard {
     pub(super) async fn call_here(&self, call: Call) -> Result<Answer, Failure> {
         let admitted = self.admit(&call)?;
         let made = self.make(&admitted, call);
-        self.over.run_until_cancelled(made).await.unwrap_or(Err(OVER.into()))
+        self.over.run_until_cancelled(made).await.unwrap_or(Err(GIVEN_UP.into()))
     }
 
     fn admit(&self, call: &Call) -> Result<Admitted<'_>, CallError> {
@@ -172,7 +173,7 @@ impl Switchboard {
         }
         let message_id = message_id::fresh();
         let published = timeout_at(deadline.into(), self.outlet.publish(message(publication)));
-        let published = self.over.run_until_cancelled(published).await.ok_or(OVER)?;
+        let published = self.over.run_until_cancelled(published).await.ok_or(GIVEN_UP)?;
         let error = match published {
             Ok(Ok(())) => return Ok(message_id),
             Ok(Err(error)) => error,

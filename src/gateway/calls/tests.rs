@@ -368,7 +368,7 @@ async fn what_does_not_end_in_time_is_given_up() {
     questions.recv().await.unwrap();
     platform.shutdown(Duration::from_secs(1)).await;
     let why = running.await.unwrap().unwrap_err().why;
-    assert_eq!(why, CallError::Unavailable("the gateway is shutting down"));
+    assert_eq!(why, CallError::Lost("the gateway has shut down"), "the device was asked");
     assert_eq!(platform.in_flight(), 0);
 }
 

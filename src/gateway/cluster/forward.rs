@@ -112,7 +112,8 @@ pub(super) fn result(response: Response, call: &Call) -> Option<Result<Answer, F
         (None, None) => {
             let why = match response.status().code() {
                 413 => CallError::TooLarge,
-                _ => CallError::Unavailable("the gateway of the device cannot take the call"),
+                // It may say so of a call that it had begun.
+                _ => CallError::Lost("the gateway of the device has not taken the call"),
             };
             Some(Err(why.into()))
         }
@@ -143,6 +144,7 @@ fn written(why: &CallError) -> (&'static str, Option<String>) {
         CallError::Invalid(what) => ("invalid", Some(what.to_string())),
         CallError::TooLarge => ("too-large", None),
         CallError::Unavailable(_) => ("unavailable", None),
+        CallError::Lost(_) => ("lost", None),
         CallError::Failed(what) => ("failed", Some(what.to_string())),
     }
 }
@@ -163,6 +165,7 @@ fn read(kind: &str, detail: &str, call: &Call) -> CallError {
         "invalid" => CallError::Invalid(detail.into()),
         "too-large" => CallError::TooLarge,
         "unavailable" => CallError::Unavailable("the gateway of the device cannot reach it"),
+        "lost" => CallError::Lost("the gateway of the device has lost the call"),
         _ => CallError::Failed(detail.into()),
     }
 }
@@ -249,6 +252,9 @@ mod tests {
         let away = response(Err(CallError::Unavailable("away").into()));
         let away = result(away, &call).unwrap().unwrap_err().why;
         assert!(matches!(away, CallError::Unavailable(_)));
+        let lost = response(Err(CallError::Lost("lost").into()));
+        let lost = result(lost, &call).unwrap().unwrap_err().why;
+        assert!(matches!(lost, CallError::Lost(_)));
     }
 
     #[test]
@@ -256,7 +262,7 @@ mod tests {
         let call = made(Target::Device);
         for response in [Response::error(Status::UNAVAILABLE), Response::new("x")] {
             let why = result(response, &call).unwrap().unwrap_err().why;
-            assert!(matches!(why, CallError::Unavailable(_)));
+            assert!(matches!(why, CallError::Lost(_)));
         }
         assert!(result(leaving(), &call).is_none());
     }

@@ -57,6 +57,7 @@ use super::call::{Answer, Call, CallError, Failure, InFlight};
 use super::config;
 use crate::core::topic::TopicFilter;
 use crate::core::topic::TopicName;
+use crate::error::Delivery;
 use crate::error::InvalidRequest;
 use crate::error::RequestError;
 use crate::error::ServeError;
@@ -213,7 +214,7 @@ impl Cluster {
         let left = deadline.saturating_duration_since(tokio::time::Instant::now().into_std());
         let asked = self.ask(request.timeout(left), deadline);
         let Some(answer) = to.dead.run_until_cancelled(asked).await else {
-            let why = CallError::Unavailable("the gateway that calls the device has died");
+            let why = CallError::Lost("the gateway that calls the device has died");
             return Relayed::Ended(Err(why.into()));
         };
         let failed = |why: CallError| Relayed::Ended(Err(why.into()));
@@ -236,6 +237,9 @@ impl Cluster {
             }
             Err(RequestError::Overloaded) => {
                 failed(CallError::TooMany(InFlight::Gateway(self.in_flight)))
+            }
+            Err(RequestError::Disconnected(Delivery::Unknown)) => {
+                failed(CallError::Lost("the broker went away"))
             }
             Err(RequestError::Disconnected(_) | RequestError::Closed) => {
                 failed(CallError::Unavailable("the broker is away"))

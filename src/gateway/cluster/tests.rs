@@ -87,7 +87,7 @@ async fn who_falls_silent_is_dead_and_whoever_waits_for_it_learns_it() {
     });
     owner.dead.cancelled().await;
     let Relayed::Ended(Err(failure)) = waiting.await.unwrap() else { panic!("it has died") };
-    let died = CallError::Unavailable("the gateway that calls the device has died");
+    let died = CallError::Lost("the gateway that calls the device has died");
     assert_eq!(failure.why, died);
     assert!(elsewhere(&a).is_none());
     network.on_message(|_| Fate::Deliver);

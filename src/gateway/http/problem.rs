@@ -67,6 +67,7 @@ pub(super) fn code(error: &CallError) -> &'static str {
         CallError::Invalid(_) => "invalid",
         CallError::TooLarge => "too_large",
         CallError::Unavailable(_) => "unavailable",
+        CallError::Lost(_) => "lost",
         CallError::Failed(_) => "failed",
     }
 }
@@ -83,7 +84,7 @@ fn status(error: &CallError) -> StatusCode {
         CallError::TooMany(_) => StatusCode::TOO_MANY_REQUESTS,
         CallError::Invalid(_) => StatusCode::BAD_REQUEST,
         CallError::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
-        CallError::Failed(_) => StatusCode::BAD_GATEWAY,
+        CallError::Failed(_) | CallError::Lost(_) => StatusCode::BAD_GATEWAY,
     }
 }
 
@@ -138,6 +139,7 @@ mod tests {
             (CallError::Invalid("x".into()), 400, "invalid"),
             (CallError::TooLarge, 413, "too_large"),
             (CallError::Unavailable("broker away"), 503, "unavailable"),
+            (CallError::Lost("broker away"), 502, "lost"),
             (CallError::Failed("x".into()), 502, "failed"),
         ];
         for (error, status, code) in table {

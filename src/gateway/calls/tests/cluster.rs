@@ -136,7 +136,7 @@ async fn a_gateway_that_is_killed_under_load_is_replaced_at_once() {
     setup.links[2].close();
     setup.links[2].disconnected().await;
     let why = stuck.await.unwrap().unwrap_err().why;
-    assert_eq!(why, CallError::Unavailable("the gateway that calls the device has died"));
+    assert_eq!(why, CallError::Lost("the gateway that calls the device has died"));
     for platform in &setup.platforms[..2] {
         for n in 0..DEVICES {
             ask(platform, &format!("d{n}"), "after".to_owned()).await.unwrap();
@@ -147,7 +147,7 @@ async fn a_gateway_that_is_killed_under_load_is_replaced_at_once() {
     stop.store(true, Ordering::Relaxed);
     while let Some(errors) = loads.join_next().await {
         for error in errors.unwrap() {
-            assert!(matches!(error, CallError::Unavailable(_)), "{error}");
+            assert!(matches!(error, CallError::Unavailable(_) | CallError::Lost(_)), "{error}");
         }
     }
     let dead = refused(&setup.platforms[2], call("hub", "d0")).await;

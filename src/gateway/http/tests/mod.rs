@@ -75,6 +75,7 @@ impl Devices {
             "too_many" => CallError::TooMany(InFlight::Device(16)),
             "too_large" => CallError::TooLarge,
             "unavailable" => CallError::Unavailable("the broker is away"),
+            "lost" => CallError::Lost("the broker went away"),
             "failed" => CallError::Failed("not authorized".into()),
             other => CallError::NoSuchDevice(other.into()),
         };

@@ -67,6 +67,7 @@ fn usual() -> Vec<Case> {
         device("413", "too_large"),
         device("429", "too_many"),
         device("502", "failed"),
+        device("502", "lost"),
         device("502", "status-1000"),
         device("503", "offline"),
         device("503", "half_open"),

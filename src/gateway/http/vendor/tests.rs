@@ -85,7 +85,7 @@ pub(super) fn answer(payload: &'static [u8], message_id: u64) -> Result<Answer, 
 }
 
 /// One of each.
-pub(super) fn every_error() -> [CallError; 14] {
+pub(super) fn every_error() -> [CallError; 15] {
     use crate::gateway::call::InFlight;
 
     let why = || "why".into();
@@ -103,6 +103,7 @@ pub(super) fn every_error() -> [CallError; 14] {
         CallError::Invalid(why()),
         CallError::TooLarge,
         CallError::Unavailable("why"),
+        CallError::Lost("why"),
         CallError::Failed(why()),
     ]
 }

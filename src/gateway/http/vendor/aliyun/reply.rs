@@ -154,9 +154,10 @@ impl Refusal {
             CallError::HalfOpen => (ok, "iot.messagebroker.HALFCONN"),
             CallError::Timeout => (ok, "iot.messagebroker.TIMEOUT"),
             CallError::Invalid(_) | CallError::TooLarge => (ok, "iot.system.IllegalRequest"),
-            CallError::NotSubscribed | CallError::Unavailable(_) | CallError::Failed(_) => {
-                (ok, otherwise)
-            }
+            CallError::NotSubscribed
+            | CallError::Unavailable(_)
+            | CallError::Lost(_)
+            | CallError::Failed(_) => (ok, otherwise),
         };
         Self::new(status, code, message, result)
     }

@@ -72,7 +72,7 @@ impl Refusal {
             CallError::TooMany(_) => "RequestLimitExceeded",
             CallError::Invalid(_) => "InvalidParameter",
             CallError::TooLarge => "InvalidParameterValue.PayloadOverLimit",
-            CallError::Unavailable(_) => "InternalError",
+            CallError::Unavailable(_) | CallError::Lost(_) => "InternalError",
             CallError::Failed(_) => "FailedOperation",
         };
         Self { code, message: why.to_string().into(), result: problem::code(why) }

@@ -243,7 +243,7 @@ async fn every_error_of_a_call_has_its_code() {
                 CallError::TooMany(_) => "RequestLimitExceeded",
                 CallError::Invalid(_) => "InvalidParameter",
                 CallError::TooLarge => "InvalidParameterValue.PayloadOverLimit",
-                CallError::Unavailable(_) => "InternalError",
+                CallError::Unavailable(_) | CallError::Lost(_) => "InternalError",
                 CallError::Failed(_) => "FailedOperation",
             },
         )

@@ -75,7 +75,7 @@ async fn every_error_of_a_call_has_its_code() {
                 (200, "iot.system.IllegalRequest", "UNKNOWN")
             }
             CallError::Unavailable(_) => (503, "ServiceUnavailable", ""),
-            CallError::NotSubscribed | CallError::Failed(_) => {
+            CallError::NotSubscribed | CallError::Lost(_) | CallError::Failed(_) => {
                 (200, "iot.messagebroker.RrpcFailed", "UNKNOWN")
             }
         };
