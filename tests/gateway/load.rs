@@ -71,31 +71,26 @@ async fn one_call_too_many_is_told_to_come_again() {
 
 #[tokio::test]
 async fn a_client_that_hangs_up_gives_its_call_up() {
-    let fleet = config(&[(Kind::Plain, "lamp".to_owned())]);
-    let running = Running::start(&format!("[limits]\nper_device = 1\n{fleet}")).await;
-    let (_lamp, mut questions, go) = patient_lamp(running.hub()).await;
+    let fleet = config(&[(Kind::Native, "lamp".to_owned())]);
+    // Longer than the test may take.
+    let native = |timeout| format!("dialect = \"native\"\ntimeout = \"{timeout}\"");
+    let running = Running::start(&fleet.replace(&native("1s"), &native("1h"))).await;
+    let _lamp = Kind::Native.start(running.hub(), "lamp", Form::Device, Mode::Silent).await;
     let mut stream = TcpStream::connect(running.http).await.expect("connected");
     let head = format!(
-        "POST /v1/devices/{} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {}\r\nContent-Length: 2\r\n\r\non",
-        to_lamp(),
+        "POST /v1/devices/{}/lamp/call HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {}\r\nContent-Length: 2\r\n\r\non",
+        Kind::Native.product(),
         KEY.2
     );
     stream.write_all(head.as_bytes()).await.expect("written");
-    assert_eq!(soon(questions.recv()).await.as_deref(), Some("on"));
-    drop(stream);
-    // The first call's slot is free as soon as the gateway has seen that nobody waits.
-    go.notify_waiters();
-    let again = async {
-        loop {
-            go.notify_one();
-            let answer = plain_api(running.http, KEY.2, &to_lamp(), b"off").await;
-            match answer.status {
-                429 => tokio::task::yield_now().await,
-                _ => break answer,
-            }
+    let in_flight = async |calls| {
+        while running.gateway.in_flight() != calls {
+            tokio::task::yield_now().await;
         }
     };
-    assert_eq!(soon(again).await.text(), "OFF");
+    soon(in_flight(1)).await;
+    drop(stream);
+    soon(in_flight(0)).await;
     running.stop().await;
 }
 
