@@ -2,6 +2,7 @@
 
 use crate::core::topic::TopicName;
 use crate::gateway::config::Dialect;
+use crate::gateway::devices::has_space;
 
 /// Bytes of a device's name.
 const LONGEST: usize = 128;
@@ -23,9 +24,12 @@ pub(in crate::gateway) fn is_level(text: &str) -> bool {
 /// | Tencent's | `{product}/{device}/…` |
 /// | native | `devices/{product}/{device}`, and below |
 ///
-/// None has more than 64 slashes. Those that begin with `$` or `/sys/` are the platform's, and an exchange on them is a call.
+/// None has more than 64 slashes. Those that begin with `$` or `/sys/` are the platform's, and an exchange
+/// on them is a call. A product whose id is the name of such a space, such as `sys`, has no topics of its
+/// own but native ones.
 pub(super) fn is_own(dialect: Dialect, product: &str, device: &str, topic: &TopicName) -> bool {
     let rest = match dialect {
+        _ if dialect != Dialect::Native && !has_space(product) => None,
         Dialect::Aliyun => topic.as_str().strip_prefix('/'),
         Dialect::Tencent | Dialect::TencentExplorer => Some(topic.as_str()),
         Dialect::Native => topic.as_str().strip_prefix("devices/"),
@@ -61,6 +65,20 @@ mod tests {
             is_own(Dialect::Aliyun, "p", "d", &TopicName::new(topic).unwrap())
         };
         assert!(own(DEEPEST - 2) && !own(DEEPEST - 1));
+    }
+
+    #[test]
+    fn a_product_that_is_called_as_a_space_of_the_platform_does_not_own_it() {
+        for (dialect, product, topic) in [
+            (Dialect::Aliyun, "sys", "/sys/p/d/rrpc/request/1"),
+            (Dialect::Aliyun, "ext", "/ext/p/x"),
+            (Dialect::TencentExplorer, "devices", "devices/p/d"),
+            (Dialect::TencentExplorer, "gateways", "gateways/p/alive/x"),
+        ] {
+            assert!(!is_own(dialect, product, "p", &TopicName::new(topic).unwrap()), "{topic}");
+        }
+        let native = TopicName::new("devices/sys/p/x").unwrap();
+        assert!(is_own(Dialect::Native, "sys", "p", &native));
     }
 
     #[test]

@@ -48,7 +48,7 @@ fn product(id: &str, dialect: Dialect) -> Product {
 fn products() -> Vec<Product> {
     vec![
         product("ali", Dialect::Aliyun),
-        Product { ext: true, ..product("ext", Dialect::Aliyun) },
+        Product { ext: true, ..product("custom", Dialect::Aliyun) },
         product("hub", Dialect::Tencent),
         product("explorer", Dialect::TencentExplorer),
         product("native", Dialect::Native),
@@ -132,8 +132,8 @@ async fn every_dialect_has_its_way_and_tells_the_id_on_the_wire() {
     let over_system = aliyun::thing_service().over_system_topics();
     let _devices = [
         device(&network, aliyun::system(), router("ali/raw")).await,
-        device(&network, aliyun::custom(), router("ext/custom/user/get")).await,
-        device(&network, aliyun::thing_service(), router("ext/thing/get")).await,
+        device(&network, aliyun::custom(), router("custom/custom/user/get")).await,
+        device(&network, aliyun::thing_service(), router("custom/thing/get")).await,
         device(&network, tencent::rrpc(), router("hub/d")).await,
         device(&network, tencent::explorer(), router("explorer/d")).await,
         device(&network, crate::dialect::Native::new(), router("devices/native/{rest*}")).await,
@@ -147,8 +147,8 @@ async fn every_dialect_has_its_way_and_tells_the_id_on_the_wire() {
     for (product, name, target) in [
         ("ali", "raw", Target::Device),
         ("ali", "raw", on("/ali/raw/user/get")),
-        ("ext", "custom", on("/ext/custom/user/get")),
-        ("ext", "thing", service("get")),
+        ("custom", "custom", on("/custom/custom/user/get")),
+        ("custom", "thing", service("get")),
         ("ali", "thing", service("get")),
         ("hub", "d", Target::Device),
         ("explorer", "d", Target::Device),

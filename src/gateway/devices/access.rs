@@ -11,7 +11,8 @@ use crate::hub::Access;
 
 /// What topics begin with that are not those of a product: no product of such a name has topics that
 /// begin with its id.
-const SPACES: [&str; 7] = ["sys", "ext", "shadow", "ota", "broadcast", "devices", "clients"];
+const SPACES: [&str; 8] =
+    ["sys", "ext", "shadow", "ota", "broadcast", "devices", "clients", "gateways"];
 
 type Levels<'a> = Split<'a, char>;
 
@@ -81,7 +82,7 @@ fn may_use_responses(client_id: &str, access: Access<'_>, answers: bool) -> bool
 }
 
 /// Whether topics that begin with the id of this product are its own.
-fn has_space(product: &str) -> bool {
+pub(crate) fn has_space(product: &str) -> bool {
     !SPACES.contains(&product)
 }
 

@@ -6,6 +6,7 @@ mod roster;
 mod store;
 mod who;
 
+pub(crate) use self::access::has_space;
 pub(crate) use self::admission::Admission;
 pub(crate) use self::roster::{Roster, Whereabouts};
 pub(crate) use self::store::ConfiguredDevices;

@@ -14,13 +14,14 @@ async fn asked(requester: &Requester, topic: &str) -> (u16, Bytes) {
 async fn native_requesters_call_devices_of_other_dialects() {
     let network = Network::new();
     let _devices = [
-        device(&network, aliyun::custom(), Router::new().route("ext/d/user/get", tell_id)).await,
-        device(&network, aliyun::thing_service(), Router::new().route("ext/d/get", tell_id)).await,
+        device(&network, aliyun::custom(), Router::new().route("custom/d/user/get", tell_id)).await,
+        device(&network, aliyun::thing_service(), Router::new().route("custom/d/get", tell_id))
+            .await,
         device(&network, tencent::rrpc(), Router::new().route("hub/d", tell_id)).await,
     ];
     let platform = platform(&network).await;
     let requester = Requester::builder(network.link("app")).build().await.unwrap();
-    for address in ["devices/ext/d/user/get", "devices/ext/d/get", "devices/hub/d"] {
+    for address in ["devices/custom/d/user/get", "devices/custom/d/get", "devices/hub/d"] {
         let request = Request::new(address, "").unwrap();
         let response = requester.clone().oneshot(request).await.unwrap();
         assert_eq!(response.status().code(), 200, "{address}: {}", response.status());
