@@ -91,7 +91,9 @@ async fn load(gateway: SocketAddr, number: usize, seen: Arc<Seen>) -> Vec<String
 async fn one_of_three_gateways_is_killed_under_load() {
     let broker = Mosquitto::start(&[]).await;
     let names: Vec<_> = (0..DEVICES).map(|n| (Kind::Tencent, format!("d{n}"))).collect();
-    let cluster = "[cluster]\nname = \"three\"\ndead_after = \"1s\"\n";
+    // The broker says when one is not there, so none need be missed; and a busy machine silences nobody so
+    // long.
+    let cluster = "[cluster]\nname = \"three\"\ndead_after = \"6s\"\n";
     let config = Mosquitto::file("cluster.toml", &format!("{cluster}{}", fleet(&names)));
     let address = SocketAddr::from(([127, 0, 0, 1], broker.port()));
     let devices =
