@@ -345,7 +345,8 @@ mod tests {
 
     #[test]
     fn what_each_acknowledgement_says() {
-        let table: [(&[u8], Kind, Option<u16>, Option<u8>); 7] = [
+        type Row = (&'static [u8], Kind, Option<u16>, Option<u8>);
+        let table: [Row; 7] = [
             (b"\x40\x02\0\x07", Kind::PubAck, Some(7), Some(0)),
             (b"\x40\x03\0\x07\x10", Kind::PubAck, Some(7), Some(0x10)),
             (b"\x20\x03\0\x87\0", Kind::ConnAck, None, Some(0x87)),

@@ -271,7 +271,8 @@ async fn the_limits_of_the_owner_are_told_to_the_caller() {
     let _busy = Platform::start(busy).await.unwrap();
     let platform = gateway(network.link("a"), "a").await;
     let cluster = platform.board.cluster.as_ref().unwrap();
-    let theirs = (0..).map(|n| format!("d{n}")).find(|name| cluster.owner("ali", name).is_some());
+    let theirs =
+        (0..1000).map(|n| format!("d{n}")).find(|name| cluster.owner("ali", name).is_some());
     let theirs = theirs.unwrap();
     let first = tokio::spawn(platform.calls().oneshot(call("ali", &theirs)));
     questions.recv().await.unwrap();
