@@ -20,13 +20,10 @@ use axum::response::Response;
 use tower::ServiceExt;
 
 use self::replay::Replay;
-use crate::core::topic::is_unsafe;
 use crate::gateway::call::{Answer, Call, CallError, Calls, Failure, Publication, Publisher};
+use crate::gateway::calls::is_level;
 use crate::gateway::keys::{Key, Keys};
 use crate::gateway::products::Products;
-
-/// The longest name of a device or a service, in bytes. Twice over what the vendors allow.
-const NAME_MAX: usize = 128;
 
 /// Both vendors' APIs, which share `/`.
 pub(crate) struct Vendor {
@@ -102,17 +99,11 @@ impl Vendor {
         if self.products.get(product).is_none() {
             return Err(CallError::NoSuchProduct(product.into()));
         }
-        if !is_name(device) {
+        if !is_level(device) {
             return Err(CallError::NoSuchDevice(device.into()));
         }
         Ok(())
     }
-}
-
-/// Whether it fits into one level of a topic: what does not would name a topic of another device.
-fn is_name(text: &str) -> bool {
-    let fits = |c: char| !is_unsafe(c) && !matches!(c, '/' | '+' | '#');
-    !text.is_empty() && text.len() <= NAME_MAX && text.chars().all(fits)
 }
 
 /// 128 bits that no other request has, as a UUID is written.

@@ -13,7 +13,8 @@ use super::reply::{About, Refusal};
 use crate::core::packet::{Qos, Text, UserProperties};
 use crate::core::topic::{TopicName, is_unsafe};
 use crate::gateway::call::{Call, Publication, Target};
-use crate::gateway::http::vendor::{Vendor, is_name};
+use crate::gateway::calls::is_level;
+use crate::gateway::http::vendor::Vendor;
 use crate::gateway::products::Products;
 use crate::message::JSON;
 
@@ -93,7 +94,7 @@ fn rrpc(params: &Params, call: Call, _: &Products) -> Result<Ask, Refusal> {
 
 fn service(params: &Params, call: Call, _: &Products) -> Result<Ask, Refusal> {
     let identifier = params.mandatory("Identifier")?;
-    if !is_name(identifier) {
+    if !is_level(identifier) {
         return Err(illegal("Identifier names no service."));
     }
     let args = params.given("Args").unwrap_or("{}");
