@@ -124,7 +124,7 @@ impl ClientTls {
         let provider = Arc::new(ring::default_provider());
         let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))
             .with_safe_default_protocol_versions()
-            .map_err(|error| TlsError::from(&error))?;
+            .map_err(|error| TlsError::of_rustls(&error))?;
         let builder = if self.verify {
             builder.with_root_certificates(self.roots()?)
         } else {

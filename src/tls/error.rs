@@ -70,7 +70,21 @@ impl TlsError {
     /// What failed when this ended a connection; `None` when it was not TLS.
     pub(crate) fn of(error: &io::Error) -> Option<Self> {
         let inner = error.get_ref()?.downcast_ref::<Error>()?;
-        Some(Self::from(inner))
+        Some(Self::of_rustls(inner))
+    }
+
+    /// In our words. No `From`, which would make rustls' types a part of the public API.
+    pub(super) fn of_rustls(error: &Error) -> Self {
+        match error {
+            Error::InvalidCertificate(error) => certificate(error),
+            Error::AlertReceived(alert) => alerted(*alert),
+            Error::InvalidMessage(_) => Self::NotTls,
+            Error::PeerIncompatible(
+                PeerIncompatible::ServerDoesNotSupportTls12Or13
+                | PeerIncompatible::ServerTlsVersionIsDisabledByOurConfig,
+            ) => Self::NoCommonVersion,
+            error => Self::Handshake(error.to_string().into()),
+        }
     }
 
     /// What failed when this ended the handshake.
@@ -93,21 +107,6 @@ impl TlsError {
 impl From<PemError> for TlsError {
     fn from(error: PemError) -> Self {
         Self::Setting(error.to_string().into())
-    }
-}
-
-impl From<&Error> for TlsError {
-    fn from(error: &Error) -> Self {
-        match error {
-            Error::InvalidCertificate(error) => certificate(error),
-            Error::AlertReceived(alert) => alerted(*alert),
-            Error::InvalidMessage(_) => Self::NotTls,
-            Error::PeerIncompatible(
-                PeerIncompatible::ServerDoesNotSupportTls12Or13
-                | PeerIncompatible::ServerTlsVersionIsDisabledByOurConfig,
-            ) => Self::NoCommonVersion,
-            error => Self::Handshake(error.to_string().into()),
-        }
     }
 }
 
