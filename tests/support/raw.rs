@@ -13,6 +13,7 @@ const LIMIT: Duration = Duration::from_secs(20);
 
 /// Identifiers of properties (MQTT 5 §2.2.2.2).
 pub(crate) mod property {
+    pub(crate) const PAYLOAD_FORMAT: u8 = 0x01;
     pub(crate) const MESSAGE_EXPIRY: u8 = 0x02;
     pub(crate) const CONTENT_TYPE: u8 = 0x03;
     pub(crate) const RESPONSE_TOPIC: u8 = 0x08;
@@ -24,6 +25,8 @@ pub(crate) mod property {
     pub(crate) const REQUEST_RESPONSE_INFORMATION: u8 = 0x19;
     pub(crate) const RESPONSE_INFORMATION: u8 = 0x1A;
     pub(crate) const RECEIVE_MAXIMUM: u8 = 0x21;
+    pub(crate) const TOPIC_ALIAS_MAXIMUM: u8 = 0x22;
+    pub(crate) const TOPIC_ALIAS: u8 = 0x23;
     pub(crate) const MAXIMUM_QOS: u8 = 0x24;
     pub(crate) const RETAIN_AVAILABLE: u8 = 0x25;
     pub(crate) const USER_PROPERTY: u8 = 0x26;
@@ -83,7 +86,13 @@ impl Properties {
         pairs.map(|(_, value)| Reader(value).string_pair()).find(|(n, _)| n == name).map(|p| p.1)
     }
 
-    fn write(&self, to: &mut Vec<u8>) {
+    /// The user properties in their order.
+    pub(crate) fn pairs(&self) -> Vec<(String, String)> {
+        let pairs = self.0.iter().filter(|(id, _)| *id == property::USER_PROPERTY);
+        pairs.map(|(_, value)| Reader(value).string_pair()).collect()
+    }
+
+    pub(crate) fn write(&self, to: &mut Vec<u8>) {
         let all: Vec<u8> =
             self.0.iter().flat_map(|(id, value)| [&[*id], &value[..]].concat()).collect();
         variable(all.len(), to);
@@ -438,6 +447,16 @@ impl Raw {
     }
 
     async fn read_packet(&mut self) -> Option<Packet> {
+        let (first, body) = self.read_body().await?;
+        Some(self.parse(first, &body))
+    }
+
+    /// The next packet as it is written: its first byte, and everything after Remaining Length.
+    pub(crate) async fn read_bytes(&mut self) -> Option<(u8, Vec<u8>)> {
+        tokio::time::timeout(LIMIT, self.read_body()).await.expect("something comes, or the end")
+    }
+
+    async fn read_body(&mut self) -> Option<(u8, Vec<u8>)> {
         let first = self.stream.read_u8().await.ok()?;
         let (mut length, mut shift) = (0_usize, 0);
         loop {
@@ -450,7 +469,7 @@ impl Raw {
         }
         let mut body = vec![0; length];
         self.stream.read_exact(&mut body).await.ok()?;
-        Some(self.parse(first, &body))
+        Some((first, body))
     }
 
     fn parse(&self, first: u8, body: &[u8]) -> Packet {
