@@ -1,6 +1,6 @@
 //! CONNECT and CONNACK.
 
-use std::num::NonZeroU16;
+use std::num::{NonZeroU16, NonZeroU32};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -107,10 +107,11 @@ async fn admit(
         will => will.flatten(),
     };
     let codec = Rc::new(codec);
-    // As many as there are, when it does not say [MQTT-3.1.2-26].
+    // As many as there are, when it does not say (MQTT 5 §3.1.2.11.3).
     let receive_maximum = connect.receive_max.map_or(u16::MAX, NonZeroU16::get);
     let writer = Rc::clone(&worker.writer);
-    let outbound = Outbound::new(io.get_ref(), Rc::clone(&codec), writer, receive_maximum);
+    let longest = connect.max_packet_size.map_or(0, NonZeroU32::get);
+    let outbound = Outbound::new(io.get_ref(), Rc::clone(&codec), writer, receive_maximum, longest);
     let outbound = Rc::new(outbound);
     let peer = || Peer::V5(Rc::clone(&outbound));
     let keep_alive = Duration::from_secs(connect.keep_alive.into());

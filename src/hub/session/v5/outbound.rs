@@ -20,6 +20,8 @@ pub(in crate::hub) struct Outbound {
     writer: Rc<RefCell<PublishWriter>>,
     /// Of the client: how many messages at QoS 1 it takes without acknowledging them.
     receive_maximum: usize,
+    /// Of the client: bytes of the longest packet that it takes, 0 for any. The codec keeps five less.
+    maximum_packet_size: u32,
     last_id: Cell<u16>,
     /// Nothing follows a DISCONNECT [MQTT-3.14.4-1].
     closed: Cell<bool>,
@@ -34,12 +36,14 @@ impl Outbound {
         codec: Rc<Codec>,
         writer: Rc<RefCell<PublishWriter>>,
         receive_maximum: u16,
+        maximum_packet_size: u32,
     ) -> Self {
         Self {
             io,
             codec,
             writer,
             receive_maximum: receive_maximum.into(),
+            maximum_packet_size,
             last_id: Cell::new(0),
             closed: Cell::new(false),
             unacknowledged: RefCell::default(),
@@ -73,7 +77,7 @@ impl Outbound {
             Qos::AtMostOnce => None,
             Qos::AtLeastOnce => Some(self.next_id()),
         };
-        let limit = self.codec.max_outbound_size();
+        let limit = self.maximum_packet_size;
         let mut writer = self.writer.borrow_mut();
         let write = |buffer: &mut _| writer.write(message, packet_id, limit, buffer);
         let written = matches!(self.io.with_write_buf(write), Ok(Ok(())));
