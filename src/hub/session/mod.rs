@@ -3,6 +3,7 @@
 mod packets;
 mod v3;
 mod v5;
+mod well_formed;
 
 use std::rc::Rc;
 use std::sync::Arc;

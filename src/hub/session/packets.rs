@@ -11,6 +11,8 @@ use std::io;
 use ntex::io::{FilterBuf, FilterLayer};
 use ntex::util::{BytePages, BytesMut};
 
+use super::well_formed::may_be_shown;
+
 /// A layer under MQTT that keeps back what is not a whole packet, and presents MQTT 3.1 as 3.1.1, which is
 /// all that ntex-mqtt knows.
 #[derive(Debug)]
@@ -39,7 +41,7 @@ impl WholePackets {
                 Length::Known(remaining, _) if remaining > self.longest => return bytes.len(),
                 Length::Known(remaining, size) => {
                     let Some(body) = rest.get(size..size + remaining) else { return end };
-                    if !self.has_room_for_header(first, body) {
+                    if !self.may_be_shown(first, body) {
                         self.malformed.set(true);
                         return end;
                     }
@@ -51,18 +53,16 @@ impl WholePackets {
         end
     }
 
-    /// Whether the header of a PUBLISH is within its packet. ntex-mqtt does not look: it takes the
-    /// difference for the length of a payload, which wraps around, or panics where overflow is checked.
-    fn has_room_for_header(&self, first: u8, body: &[u8]) -> bool {
+    /// Whether ntex-mqtt can be trusted with a packet.
+    fn may_be_shown(&self, first: u8, body: &[u8]) -> bool {
         if self.version.get().is_none() {
             self.version.set(protocol_version(body));
         }
-        first >> 4 != PUBLISH || publish_header(first, body, self.version.get()).is_some()
+        may_be_shown(first, body, self.version.get())
     }
 }
 
 const CONNECT: u8 = 1;
-const PUBLISH: u8 = 3;
 
 /// What is shown in the place of a packet that must not be: a type that there is not (MQTT 5 §2.1.2).
 const MALFORMED: [u8; 2] = [0, 0];
@@ -88,19 +88,7 @@ fn protocol_version(connect: &[u8]) -> Option<u8> {
     rest.first().copied()
 }
 
-/// The header of a PUBLISH (MQTT 5 §3.3.2): topic, packet identifier, properties.
-fn publish_header(first: u8, body: &[u8], version: Option<u8>) -> Option<()> {
-    let (_, rest) = string(body)?;
-    let at_most_once = first & 0b0110 == 0;
-    let rest = if at_most_once { rest } else { rest.get(2..)? };
-    if version == Some(5) {
-        let Length::Known(properties, size) = variable_byte_integer(rest) else { return None };
-        rest.get(size..size + properties)?;
-    }
-    Some(())
-}
-
-fn string(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
+pub(super) fn string(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
     let (length, rest) = bytes.split_first_chunk()?;
     rest.split_at_checked(u16::from_be_bytes(*length).into())
 }
@@ -186,7 +174,7 @@ fn release(buf: &FilterBuf<'_>, unused: BytesMut) {
     buf.io().cfg().read_buf().release(unused);
 }
 
-enum Length {
+pub(super) enum Length {
     /// With the number of bytes that say it.
     Known(usize, usize),
     Unknown,
@@ -194,7 +182,7 @@ enum Length {
 }
 
 /// A length as packets have it (MQTT 5 §1.5.5).
-fn variable_byte_integer(bytes: &[u8]) -> Length {
+pub(super) fn variable_byte_integer(bytes: &[u8]) -> Length {
     let mut value = 0;
     for place in 0..4 {
         let Some(byte) = bytes.get(place) else { return Length::Unknown };

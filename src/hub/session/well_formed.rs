@@ -1,0 +1,64 @@
+//! What ntex-mqtt does not look at in a packet that it reads.
+
+use super::packets::{Length, string, variable_byte_integer};
+
+const CONNECT: u8 = 1;
+const PUBLISH: u8 = 3;
+const SUBSCRIBE: u8 = 8;
+
+/// Whether a packet of this version can be shown to ntex-mqtt, by its first byte and what follows Remaining
+/// Length. What it refuses itself can.
+///
+/// It takes the difference between a PUBLISH and its header for the length of a payload, which wraps
+/// around, or panics where overflow is checked.
+pub(super) fn may_be_shown(first: u8, body: &[u8], version: Option<u8>) -> bool {
+    let five = version == Some(5);
+    match first >> 4 {
+        PUBLISH => publish_header(first, body, five).is_some(),
+        CONNECT if five => connect_flags(body).is_none_or(has_will_or_none),
+        SUBSCRIBE if five => !has_reserved_options(body).unwrap_or_default(),
+        _ => true,
+    }
+}
+
+/// The header of a PUBLISH (MQTT 5 §3.3.2): topic, packet identifier, properties.
+fn publish_header(first: u8, body: &[u8], five: bool) -> Option<()> {
+    let (_, rest) = string(body)?;
+    let at_most_once = first & 0b0110 == 0;
+    let rest = if at_most_once { rest } else { rest.get(2..)? };
+    if five {
+        skip_properties(rest)?;
+    }
+    Some(())
+}
+
+fn skip_properties(bytes: &[u8]) -> Option<&[u8]> {
+    let Length::Known(properties, size) = variable_byte_integer(bytes) else { return None };
+    bytes.get(size + properties..)
+}
+
+/// The flags in a CONNECT, behind the version (MQTT 5 §3.1.2.3).
+fn connect_flags(connect: &[u8]) -> Option<u8> {
+    let (_, rest) = string(connect)?;
+    rest.get(1).copied()
+}
+
+/// Without a will there is neither its QoS nor its retain flag [MQTT-3.1.2-11], [MQTT-3.1.2-13].
+fn has_will_or_none(flags: u8) -> bool {
+    let (will, qos_and_retain) = (0b100, 0b11_1000);
+    flags & will != 0 || flags & qos_and_retain == 0
+}
+
+/// Whether a SUBSCRIBE has bits in its options that mean nothing [MQTT-3.8.3-5].
+fn has_reserved_options(subscribe: &[u8]) -> Option<bool> {
+    let mut rest = skip_properties(subscribe.get(2..)?)?;
+    while !rest.is_empty() {
+        let (_, behind) = string(rest)?;
+        let (&options, behind) = behind.split_first()?;
+        if options & 0b1100_0000 != 0 {
+            return Some(true);
+        }
+        rest = behind;
+    }
+    Some(false)
+}
