@@ -41,6 +41,11 @@ pub(super) fn from_qos(qos: QoS) -> Qos {
     }
 }
 
+/// Whether U+0000 is in a user property.
+pub(super) fn have_null(pairs: &[(ByteString, ByteString)]) -> bool {
+    pairs.iter().any(|(name, value)| name.contains('\0') || value.contains('\0'))
+}
+
 /// What is published for a client that is lost. `None` when its topic, or its response topic, is not
 /// a topic name.
 pub(super) fn will_v5(will: &v5::codec::LastWill) -> Option<Message> {

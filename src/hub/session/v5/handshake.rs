@@ -174,7 +174,10 @@ fn acknowledge(
 /// What a CONNECT asks for that the hub does not have.
 fn unsupported(packet: &Connect) -> Option<ConnectAckReason> {
     let will = packet.last_will.as_ref();
-    if packet.auth_method.is_some() {
+    if has_null(packet) {
+        // [MQTT-1.5.4-2]
+        Some(ConnectAckReason::MalformedPacket)
+    } else if packet.auth_method.is_some() {
         // [MQTT-4.12.0-1]
         Some(ConnectAckReason::BadAuthenticationMethod)
     } else if packet.auth_data.is_some() {
@@ -189,6 +192,15 @@ fn unsupported(packet: &Connect) -> Option<ConnectAckReason> {
     } else {
         None
     }
+}
+
+/// Whether the user name, or what others get of a will, has U+0000; topic names and client identifiers are
+/// looked at when they are taken.
+fn has_null(packet: &Connect) -> bool {
+    let will = packet.last_will.as_ref();
+    let texts = [packet.username.as_ref(), will.and_then(|will| will.content_type.as_ref())];
+    texts.into_iter().flatten().any(|text| text.contains('\0'))
+        || will.is_some_and(|will| convert::have_null(&will.user_properties))
 }
 
 fn connack(reason: ReasonCode) -> ConnectAckReason {

@@ -6,8 +6,8 @@ use ntex::util::Bytes as NtexBytes;
 use ntex_mqtt::QoS;
 use ntex_mqtt::v5::codec::{
     Decoded, Disconnect, DisconnectReasonCode, Encoded, Packet, Publish, PublishAck,
-    PublishAckReason, Subscribe, SubscribeAck, SubscribeAckReason, SubscriptionOptions,
-    Unsubscribe, UnsubscribeAck, UnsubscribeAckReason,
+    PublishAckReason, PublishProperties, Subscribe, SubscribeAck, SubscribeAckReason,
+    SubscriptionOptions, Unsubscribe, UnsubscribeAck, UnsubscribeAckReason,
 };
 
 use super::{Connection, Ended};
@@ -156,6 +156,9 @@ fn check(packet: &Publish, payload: &NtexBytes) -> Result<(), DisconnectReasonCo
     if payload.len() != packet.payload_size as usize {
         // The codec gets only whole packets.
         Err(DisconnectReasonCode::MalformedPacket)
+    } else if has_null(packet) {
+        // [MQTT-1.5.4-2]
+        Err(DisconnectReasonCode::MalformedPacket)
     } else if packet.retain {
         // [MQTT-3.2.2-14]
         Err(DisconnectReasonCode::RetainNotSupported)
@@ -171,6 +174,14 @@ fn check(packet: &Publish, payload: &NtexBytes) -> Result<(), DisconnectReasonCo
     } else {
         Ok(())
     }
+}
+
+/// Whether one of the strings that others would get has U+0000, which the codec lets through.
+fn has_null(packet: &Publish) -> bool {
+    let PublishProperties { content_type, response_topic, user_properties, .. } =
+        &packet.properties;
+    let mut texts = [content_type, response_topic].into_iter().flatten().chain([&packet.topic]);
+    texts.any(|text| text.contains('\0')) || convert::have_null(user_properties)
 }
 
 /// `None`: it is well formed, and not one that this crate accepts.
@@ -190,6 +201,10 @@ fn topic_filter(filter: &str) -> Result<Option<TopicFilter>, Ended> {
         // [MQTT-4.7.1-1], [MQTT-4.7.1-2]
         Err(TopicError::MisplacedWildcard) => {
             Err(Ended::Violated(DisconnectReasonCode::TopicFilterInvalid))
+        }
+        // [MQTT-4.7.3-2]
+        Err(_) if filter.contains('\0') => {
+            Err(Ended::Violated(DisconnectReasonCode::MalformedPacket))
         }
         Err(_) => Ok(None),
     }
