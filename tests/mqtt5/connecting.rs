@@ -37,7 +37,6 @@ clauses! {
         "§3.1.2.11.3": "Receive Maximum is not 0, and not there twice",
         "§3.1.2.11.4": "Maximum Packet Size is not 0",
         "§3.1.2.11.7": "Request Problem Information is 0 or 1",
-        "§3.1.2.11.10": "there is no Authentication Data without a method",
         "MQTT-2.2.2-1": "the length of the properties is there, if only 0",
     }
     both a_refusal_is_the_end {
@@ -65,6 +64,12 @@ clauses! {
         "MQTT-4.12.0-1": "a method that the server does not have ends the connection",
         "MQTT-4.12.0-6": "without a method in CONNECT there is none in CONNACK",
         "§3.15": "without a method, AUTH is a Protocol Error",
+    }
+    hub("mosquitto 2.0.11 accepts it") authentication_data_without_a_method {
+        "§3.1.2.11.10": "there is no Authentication Data without a method",
+    }
+    hub("mosquitto 2.0.11 is not held to it") strings_of_connect_have_no_null {
+        "MQTT-1.5.4-2": "the strings of CONNECT have no U+0000",
     }
     both connack_fits {
         "MQTT-3.1.2-24": "CONNACK is not longer than the client takes",
@@ -146,7 +151,6 @@ async fn what_connect_must_not_say(server: &Server) {
         ("two Receive Maximums", twice),
         ("Maximum Packet Size 0", number(property::MAXIMUM_PACKET_SIZE, 0)),
         ("Request Problem Information 2", number(property::REQUEST_PROBLEM_INFORMATION, 2)),
-        ("data without a method", Properties::none().text(AUTHENTICATION_DATA, "x")),
         ("a property of PUBLISH", Properties::none().text(property::RESPONSE_TOPIC, "t")),
     ] {
         server.rejects(&Connect::new("a").properties(properties).bytes(), what).await;
@@ -210,6 +214,33 @@ async fn authentication_without_a_method(server: &Server) {
     assert_eq!(connack.find(property::AUTH_METHOD), None);
     let again = packet(0xF0, &[&[0x19, 4, property::AUTH_METHOD][..], &string("x")].concat());
     server.refuses(&again, &[0x82], "AUTH").await;
+}
+
+async fn authentication_data_without_a_method(server: &Server) {
+    let data = Properties::none().text(AUTHENTICATION_DATA, "x");
+    let connect = Connect::new("a").properties(data);
+    assert_eq!(server.rejects(&connect.bytes(), "data").await, Some(0x82));
+}
+
+async fn strings_of_connect_have_no_null(server: &Server) {
+    let will = |properties: Properties| {
+        let mut body = [&string("MQTT")[..], &[5, 0b110, 0, 0, 0], &string("a")].concat();
+        properties.write(&mut body);
+        body.extend([string("gone"), string("")].concat());
+        packet(0x10, &body)
+    };
+    for bytes in [
+        Connect::new("a\0").bytes(),
+        Connect::new("a").credentials("anna\0", "").bytes(),
+        Connect::new("a").will("gone\0", "", 0, false).bytes(),
+        will(Properties::none().text(property::CONTENT_TYPE, "\0")),
+        will(Properties::none().text(property::RESPONSE_TOPIC, "t\0")),
+        will(Properties::none().pair("\0", "")),
+        will(Properties::none().pair("", "\0")),
+    ] {
+        let reason = server.rejects(&bytes, "U+0000").await;
+        assert!(matches!(reason, Some(0x81 | 0x85 | 0x90)), "{reason:?}");
+    }
 }
 
 async fn connack_fits(server: &Server) {

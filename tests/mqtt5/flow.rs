@@ -28,7 +28,7 @@ clauses! {
     both nothing_is_sent_twice {
         "MQTT-4.4.0-1": "within a connection no message is sent again",
     }
-    both what_a_client_does_not_take_is_not_sent {
+    hub("mosquitto 2.0.11 sends one byte too many") what_a_client_does_not_take_is_not_sent {
         "MQTT-3.1.2-24": "no packet is longer than the client's Maximum Packet Size",
         "MQTT-3.1.2-25": "a message that is too long is dropped for this client, and what follows arrives",
     }
@@ -37,7 +37,9 @@ clauses! {
     }
     both a_length_has_four_bytes_at_most {
         "§1.5.5": "a Variable Byte Integer has at most four bytes",
-        "MQTT-2.1.3-1": "a packet has a type that there is",
+    }
+    hub("mosquitto 2.0.11 waits for what is not to come") what_only_a_server_sends_ends_the_connection {
+        "MQTT-4.13.1-1": "a client sends no packets of a server",
     }
     both bytes_may_come_one_by_one {
         "§2.1.4": "where packets begin and end is said by Remaining Length, not by how bytes arrive",
@@ -160,6 +162,9 @@ async fn what_the_server_does_not_take_ends_the_connection(server: &Server) {
 async fn a_length_has_four_bytes_at_most(server: &Server) {
     let five = [AT_QOS_0, 0x80, 0x80, 0x80, 0x80, 1];
     server.refuses(&five, &[0x81, 0x95], "a length of five bytes").await;
+}
+
+async fn what_only_a_server_sends_ends_the_connection(server: &Server) {
     for kind in [0x20, 0x90, 0xB0, 0xD0] {
         server.refuses(&[kind, 0], &[0x81, 0x82], "what only a server sends").await;
     }

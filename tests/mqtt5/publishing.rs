@@ -30,7 +30,7 @@ clauses! {
         "MQTT-2.2.1-5": "the same identifier in PUBLISH and PUBACK",
         "MQTT-4.3.2-5": "after PUBACK the same identifier is a new message, with DUP as well",
     }
-    both a_message_grows_old_while_it_waits {
+    hub("mosquitto 2.0.11 does not go on behind a message that has expired") a_message_grows_old_while_it_waits {
         "MQTT-3.3.2-5": "a message whose Message Expiry Interval has passed is not delivered",
         "MQTT-3.3.2-6": "what is delivered has what is left of the interval",
     }
@@ -50,6 +50,9 @@ clauses! {
         "MQTT-3.3.2-19": "a Content Type is UTF-8",
         "§2.2.2.2": "a property that PUBLISH does not have ends the connection",
         "§3.3.2": "the header ends within the packet",
+    }
+    both strings_of_a_message_have_no_null {
+        "MQTT-1.5.4-2": "no string of a message has U+0000",
     }
     hub("mosquitto 2.0.11 accepts it") a_subscription_identifier_is_not_published {
         "MQTT-3.3.4-6": "a client does not publish with a Subscription Identifier",
@@ -185,6 +188,21 @@ async fn a_message_is_well_formed(server: &Server) {
     ] {
         server.refuses(&bytes, &[0x81, 0x82], what).await;
         assert_quiet(&mut subscriber, what).await;
+    }
+}
+
+async fn strings_of_a_message_have_no_null(server: &Server) {
+    let mut subscriber = server.subscriber("subscriber", "#").await;
+    for properties in [
+        Properties::none().text(property::CONTENT_TYPE, "a\0"),
+        Properties::none().text(property::RESPONSE_TOPIC, "\0"),
+        Properties::none().pair("a\0b", ""),
+        Properties::none().pair("a", "\0"),
+    ] {
+        let mut raw = server.client("offender").await;
+        raw.publish(AT_QOS_1, "t", b"", &properties).await;
+        server.ends(&mut raw, &[0x81], "U+0000").await;
+        assert_quiet(&mut subscriber, "U+0000").await;
     }
 }
 

@@ -23,7 +23,7 @@ clauses! {
     both correlation_data_arrive_unaltered {
         "MQTT-3.3.2-16": "every subscriber gets the Correlation Data as they were sent: any bytes, none, and as many as there can be",
     }
-    both a_response_topic_is_no_filter {
+    hub("mosquitto 2.0.11 forwards it") a_response_topic_is_no_filter {
         "MQTT-3.3.2-14": "a Response Topic has no wildcards: such a request reaches nobody",
     }
     both a_response_topic_is_utf_8 {

@@ -93,7 +93,8 @@ impl Server {
             0x20 => assert_eq!(body[0], 0, "{what}: a session in a refusal"),
             other => panic!("{what}: neither CONNACK nor the end, but {other:#x}"),
         }
-        assert!(body[1] >= 0x80, "{what}: accepted");
+        // One of a version before MQTT 5 may be answered in its words.
+        assert_ne!(body[1], 0, "{what}: accepted");
         assert_eq!(raw.read_bytes().await, None, "{what}");
         Some(body[1])
     }
