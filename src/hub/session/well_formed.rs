@@ -62,3 +62,44 @@ fn has_reserved_options(subscribe: &[u8]) -> Option<bool> {
     }
     Some(false)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const FIVE: Option<u8> = Some(5);
+
+    #[test]
+    fn a_will_that_is_not_there_has_no_flags() {
+        let connect = |version, flags| [&b"\0\x04MQTT"[..], &[version, flags, 0, 0, 0, 0]].concat();
+        for (flags, expected) in
+            [(0b10, true), (0b110, true), (0b10_1110, true), (0b1010, false), (0b10_0010, false)]
+        {
+            assert_eq!(may_be_shown(0x10, &connect(5, flags), FIVE), expected, "{flags:b}");
+            assert!(may_be_shown(0x10, &connect(4, flags), Some(4)));
+        }
+    }
+
+    #[test]
+    fn options_that_mean_nothing_are_seen_in_every_subscription() {
+        let subscribe = |options: [u8; 2]| {
+            let [first, second] = options;
+            [0, 1, 0, 0, 1, b't', first, 0, 0, second]
+        };
+        for (options, expected) in
+            [([1, 0x2D], true), ([0x40, 0], false), ([0, 0x80], false), ([0xFF, 1], false)]
+        {
+            assert_eq!(may_be_shown(0x82, &subscribe(options), FIVE), expected, "{options:x?}");
+            assert!(may_be_shown(0x82, &subscribe(options), Some(4)));
+        }
+    }
+
+    #[test]
+    fn what_is_cut_short_is_left_to_who_reads_it() {
+        let packet = [0, 1, 0, 0, 1, b't'];
+        for end in 0..=packet.len() {
+            assert!(may_be_shown(0x82, &packet[..end], FIVE));
+            assert!(may_be_shown(0x10, &packet[..end], FIVE));
+        }
+    }
+}
