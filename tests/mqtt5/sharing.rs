@@ -4,7 +4,7 @@ use crate::raw::{Packet, Properties, Raw, packet};
 use crate::server::{AT_QOS_1, QOS_1, Server, assert_quiet, publish};
 
 clauses! {
-    both a_share_name_is_well_formed {
+    hub("mosquitto 2.0.11 takes it for a filter") a_share_name_is_well_formed {
         "MQTT-4.8.2-2": "a share name has no /, + or #",
     }
     hub("mosquitto 2.0.11 takes it for a filter") a_share_name_is_followed_by_a_filter {
