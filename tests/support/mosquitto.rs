@@ -58,6 +58,11 @@ impl Mosquitto {
         self.port
     }
 
+    /// Of its process, while it runs.
+    pub(crate) fn id(&self) -> Option<u32> {
+        self.process.as_ref().map(Child::id)
+    }
+
     pub(crate) fn second_port(&self) -> u16 {
         self.second_port
     }
