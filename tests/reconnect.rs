@@ -178,6 +178,43 @@ async fn ride_through_without_a_session_sends_again_what_is_idempotent() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_may_have_been_executed_is_not_undelivered_because_its_second_try_is() {
+    let kitchen = Kitchen::open(OnDisconnect::RideThrough, false).await;
+    let waiting = kitchen.acknowledged(ask().idempotent()).await;
+    let written = kitchen.unacknowledged(ask().idempotent()).await;
+    let meanwhile = start(&kitchen.requester, ask()).await;
+    let Kitchen { network, requester, responder, .. } = kitchen;
+    responder.shutdown(Duration::ZERO).await;
+    network.reconnect("asker");
+    for call in [waiting, written] {
+        assert_eq!(failed(call).await, UNKNOWN);
+    }
+    assert_eq!(failed(meanwhile).await, RequestError::NoResponder);
+    assert_eq!(requester.stats().in_flight, 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_sent_once_is_not_sent_again_without_its_session() {
+    let kitchen = Kitchen::open(OnDisconnect::RideThrough, true).await;
+    kitchen.network.hold_acknowledgements(true);
+    let first = kitchen.acknowledged(ask()).await;
+    let second = kitchen.acknowledged(ask()).await;
+    kitchen.cut().await;
+    // The second cannot leave in the kept session, before that is lost as well.
+    kitchen.network.receive_maximum(1);
+    kitchen.join().await;
+    until("the first has come again", || kitchen.responder.stats().received == 3).await;
+    kitchen.network.keep_sessions(false);
+    kitchen.cut().await;
+    kitchen.join().await;
+    for call in [first, second] {
+        assert_eq!(failed(call).await, UNKNOWN);
+    }
+    settle().await;
+    assert_eq!(kitchen.responder.stats().received, 3);
+}
+
+#[tokio::test(start_paused = true)]
 async fn ride_through_at_qos_0_goes_on_waiting_only_with_a_session() {
     for keeps in [true, false] {
         let kitchen = Kitchen::open(OnDisconnect::RideThrough, keeps).await;

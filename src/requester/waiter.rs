@@ -47,12 +47,25 @@ impl Waiter {
         self.tried || !matches!(self.phase, Phase::Queued(_) | Phase::Unsent(_))
     }
 
+    /// How the call ends, when its last try ends so: that nobody has seen the last one says nothing
+    /// about those before.
+    pub(super) fn with_earlier_tries(
+        &self,
+        result: Result<Response, RequestError>,
+    ) -> Result<Response, RequestError> {
+        match result {
+            Err(error) if self.tried && error.delivery() == Delivery::NotDelivered => {
+                Err(RequestError::Disconnected(Delivery::Unknown))
+            }
+            result => result,
+        }
+    }
+
     /// Whether an answer may come after the call has ended so.
     pub(super) fn may_be_answered(&self, result: &Result<Response, RequestError>) -> bool {
         match result {
             Ok(_) => false,
-            Err(error) if error.delivery() == Delivery::NotDelivered => self.tried,
-            Err(_) => self.has_left(),
+            Err(error) => error.delivery() == Delivery::Unknown && self.has_left(),
         }
     }
 

@@ -133,10 +133,9 @@ impl Endpoint {
 
     /// For a reason that has nothing to do with one call: what was on the wire may be answered.
     pub(super) fn fail_all(&mut self, error: &RequestError, now: Instant) {
-        for mut waiter in self.exchanges.drain() {
-            waiter.tried = waiter.has_left();
+        for waiter in self.exchanges.drain() {
             let error = match error {
-                RequestError::Disconnected(_) if !waiter.tried => {
+                RequestError::Disconnected(_) if !waiter.has_left() => {
                     RequestError::Disconnected(Delivery::NotDelivered)
                 }
                 other => other.clone(),
@@ -152,6 +151,7 @@ impl Endpoint {
         result: Result<Response, RequestError>,
         now: Instant,
     ) {
+        let result = waiter.with_earlier_tries(result);
         let unanswered = waiter.may_be_answered(&result);
         match waiter.loan.take() {
             Some(loan) if unanswered => loan.quarantine(now),
@@ -176,7 +176,7 @@ impl Endpoint {
             let Some(waiter) = self.exchanges.get_mut(ticket) else { continue };
             let safe = session_present || waiter.idempotent;
             match std::mem::replace(&mut waiter.phase, Phase::Sent) {
-                Phase::Unsent(message) => self.send(ticket, message, out),
+                Phase::Unsent(message) if safe || !waiter.tried => self.send(ticket, message, out),
                 Phase::Lost(message) if safe => self.send(ticket, message, out),
                 Phase::Acknowledged(Some(message)) if !session_present && safe => {
                     self.send(ticket, message, out);
