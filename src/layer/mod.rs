@@ -185,6 +185,16 @@ pub trait Side: Sized {
     /// On a requester, always.
     fn broken(error: LayerError) -> Result<Response, Self>;
 
+    /// The request may have been executed, as this error of an earlier attempt says; only that its
+    /// last attempt was not. Like [`broken`](Self::broken) with the error inside, unless the error
+    /// type can hold it as it is.
+    ///
+    /// # Errors
+    /// On a requester, always.
+    fn attempted(error: RequestError) -> Result<Response, Self> {
+        Self::broken(LayerError::new(error))
+    }
+
     /// What the error says as a [`RequestError`]; `None` when it is none of ours.
     fn as_request_error(&self) -> Option<RequestError>;
 }
@@ -200,6 +210,10 @@ impl Side for RequestError {
 
     fn broken(error: LayerError) -> Result<Response, Self> {
         Err(Self::Layer(error))
+    }
+
+    fn attempted(error: RequestError) -> Result<Response, Self> {
+        Err(error)
     }
 
     fn as_request_error(&self) -> Option<RequestError> {
@@ -238,6 +252,10 @@ impl Side for BoxError {
 
     fn broken(error: LayerError) -> Result<Response, Self> {
         Err(RequestError::Layer(error).into())
+    }
+
+    fn attempted(error: RequestError) -> Result<Response, Self> {
+        Err(error.into())
     }
 
     fn as_request_error(&self) -> Option<RequestError> {

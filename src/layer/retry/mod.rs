@@ -10,6 +10,9 @@
 //! | error, [`Unknown`](crate::Delivery::Unknown) | only a request that is [`idempotent`](Request::idempotent), or when the [responder deduplicates](RetryPolicy::responder_deduplicates) |
 //! | any other answer or refusal; [`InvalidRequest`](crate::RequestError::InvalidRequest); [`Closed`](crate::RequestError::Closed) | no: it would end the same way |
 //!
+//! A call ends as its last attempt does. But when that says `NotDelivered`, and an earlier one ended
+//! with `Unknown`, it ends as the earlier one: the request may have been executed.
+//!
 //! All attempts carry the same correlation data. A responder with [dedup](super::dedup) therefore
 //! executes the request once, and a late answer to the first attempt completes the second.
 //!
@@ -60,6 +63,7 @@ use tower::{Layer, Service};
 pub use self::policy::RetryPolicy;
 use super::timeout::{self, fix_deadline};
 use super::{Side, now};
+use crate::error::{Delivery, RequestError};
 use crate::id;
 use crate::message::{Request, Response};
 
@@ -106,7 +110,7 @@ impl<S> Layer<S> for RetryLayer {
     type Service = Retry<S>;
 
     fn layer(&self, inner: S) -> Retry<S> {
-        let attempts = Attempts { policy: self.policy.clone(), made: 1 };
+        let attempts = Attempts { policy: self.policy.clone(), made: 1, uncertain: None };
         Retry { inner: tower::retry::Retry::new(attempts, inner), make_id: self.make_id }
     }
 }
@@ -187,6 +191,21 @@ where
 struct Attempts {
     policy: RetryPolicy,
     made: u32,
+    /// How the last attempt ended that may have been executed.
+    uncertain: Option<RequestError>,
+}
+
+impl Attempts {
+    /// The attempt was the last. What it says of itself is not true of those before.
+    fn conclude<E: Side>(&mut self, result: &mut Result<Response, E>) {
+        let Err(error) = result else { return };
+        let undelivered = error.as_request_error().map(|error| error.delivery());
+        if undelivered == Some(Delivery::NotDelivered)
+            && let Some(earlier) = self.uncertain.take()
+        {
+            *result = E::attempted(earlier);
+        }
+    }
 }
 
 impl<E: Side> tower::retry::Policy<Request, Response, E> for Attempts {
@@ -201,6 +220,7 @@ impl<E: Side> tower::retry::Policy<Request, Response, E> for Attempts {
             if result.is_ok() {
                 self.policy.budget.deposit();
             }
+            self.conclude(result);
             return None;
         }
         let pause = self.policy.pause(self.made);
@@ -211,7 +231,14 @@ impl<E: Side> tower::retry::Policy<Request, Response, E> for Attempts {
             && request.parts().deadline.is_none_or(in_time)
             && self.policy.budget.withdraw();
         if !again {
+            self.conclude(result);
             return None;
+        }
+        if let Err(error) = result
+            && let Some(error) = error.as_request_error()
+            && error.delivery() == Delivery::Unknown
+        {
+            self.uncertain = Some(error);
         }
         self.made += 1;
         let properties = &mut request.parts_mut().user_properties;
@@ -240,7 +267,6 @@ mod tests {
         Handle, at_once, code, keeps_the_contract, ms, request, requester, responder, start,
     };
     use super::*;
-    use crate::error::{Delivery, RequestError};
     use crate::message::Status;
 
     fn policy() -> RetryPolicy {
@@ -338,6 +364,27 @@ mod tests {
             (Closed, 1),
         ] {
             assert_eq!(ends(policy(), plain().idempotent(), error.clone()).await.0, attempts);
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_an_earlier_attempt_may_have_done_is_not_forgotten() {
+        use RequestError::{Closed, Disconnected, NoResponder, Timeout};
+
+        let unknown = || Disconnected(Delivery::Unknown);
+        let forbidden = || RequestError::Refused(Status::FORBIDDEN);
+        for (attempts, expected) in [
+            (vec![NoResponder, Timeout, NoResponder], Timeout),
+            (vec![unknown(), Timeout, NoResponder], Timeout),
+            (vec![Timeout, forbidden()], Timeout),
+            (vec![Timeout, NoResponder, unknown()], unknown()),
+            (vec![Timeout, Closed], Closed),
+            (vec![NoResponder, NoResponder, forbidden()], forbidden()),
+        ] {
+            let (service, mut handle) = requester(&RetryLayer::new(policy()));
+            let call = tokio::spawn(service.oneshot(request("1").idempotent()));
+            answer(&mut handle, attempts.iter().cloned().map(Err).collect()).await;
+            assert_eq!(call.await.unwrap().unwrap_err(), expected, "{attempts:?}");
         }
     }
 
