@@ -54,8 +54,9 @@ impl Caller {
                 asker = present(&mut self.asker) => asker,
             };
             let Some(asker) = asker else { return };
-            ask(&self.pair, question, asker, &self.history).await;
-            tokio::time::sleep(pause).await;
+            let answered =
+                ask(&self.pair, question, asker, &self.history).await == Some(End::Answered);
+            tokio::time::sleep(if answered { pause } else { 4 * pause }).await;
         }
     }
 

@@ -15,6 +15,9 @@ use super::pairs::Pair;
 
 const PAUSE: Duration = Duration::from_millis(20);
 
+/// Longer than any handler works.
+const GRACE: Duration = Duration::from_secs(2);
+
 /// One client of the broker.
 #[derive(Debug)]
 pub(crate) struct Station {
@@ -115,6 +118,8 @@ impl Station {
                 () = self.over(&link) => {}
                 () = watching => {}
             }
+            // Handlers that are cut short are answered with 503, as those that never began.
+            responder.shutdown(GRACE).await;
         }
         stats.send_replace(ResponderStats::default());
     }
