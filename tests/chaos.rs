@@ -65,5 +65,6 @@ async fn main() -> ExitCode {
         println!("chaos: filtered out");
         return ExitCode::SUCCESS;
     }
+    history::check_the_checker();
     Run::new().all(options.seed, options.seconds).await
 }

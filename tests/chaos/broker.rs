@@ -1,8 +1,9 @@
 //! A broker that can be killed, started again, and frozen.
 
 use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::{Arc, Mutex};
 
-use tower_mqtt::Hub;
+use tower_mqtt::{Hub, Link};
 
 use crate::mosquitto::Mosquitto;
 use crate::process::{self, Signal};
@@ -22,8 +23,30 @@ pub(crate) struct Broker {
 
 enum Server {
     Mosquitto(Mosquitto),
+    Hub(Inside),
+}
+
+/// Where links of the hub's process begin.
+#[derive(Debug, Clone)]
+pub(crate) struct Inside {
     /// `None` while it is down.
-    Hub(Option<Hub>),
+    hub: Arc<Mutex<Option<Hub>>>,
+}
+
+impl Inside {
+    pub(crate) fn with<T>(&self, use_it: impl FnOnce(&Hub) -> T) -> Option<T> {
+        self.hub.lock().expect("nobody panics with it").as_ref().map(use_it)
+    }
+
+    pub(crate) fn link(&self, client_id: &str) -> Option<Link> {
+        self.with(|hub| hub.link(client_id))
+    }
+
+    fn put(&self, hub: Option<Hub>) {
+        let old = std::mem::replace(&mut *self.hub.lock().expect("nobody panics with it"), hub);
+        // Joins threads: not with the lock.
+        drop(old);
+    }
 }
 
 impl Broker {
@@ -37,7 +60,8 @@ impl Broker {
             Kind::Hub(workers) => {
                 let hub = hub(workers, "127.0.0.1:0").await;
                 let address = hub.local_addr().expect("bound");
-                Self { kind, address, server: Server::Hub(Some(hub)) }
+                let inside = Inside { hub: Arc::new(Mutex::new(Some(hub))) };
+                Self { kind, address, server: Server::Hub(inside) }
             }
         }
     }
@@ -50,7 +74,7 @@ impl Broker {
     pub(crate) fn kill(&mut self) {
         match &mut self.server {
             Server::Mosquitto(mosquitto) => mosquitto.kill(),
-            Server::Hub(hub) => drop(hub.take()),
+            Server::Hub(inside) => inside.put(None),
         }
     }
 
@@ -60,8 +84,8 @@ impl Broker {
             (Server::Mosquitto(mosquitto), _) if mosquitto.id().is_none() => {
                 mosquitto.restart().await;
             }
-            (Server::Hub(down @ None), Kind::Hub(workers)) => {
-                *down = Some(hub(workers, &self.address.to_string()).await);
+            (Server::Hub(inside), Kind::Hub(workers)) if inside.with(|_| ()).is_none() => {
+                inside.put(Some(hub(workers, &self.address.to_string()).await));
             }
             _ => {}
         }
@@ -76,9 +100,9 @@ impl Broker {
         }
     }
 
-    pub(crate) fn hub(&self) -> Option<&Hub> {
+    pub(crate) fn inside(&self) -> Option<&Inside> {
         match &self.server {
-            Server::Hub(hub) => hub.as_ref(),
+            Server::Hub(inside) => Some(inside),
             Server::Mosquitto(_) => None,
         }
     }

@@ -13,7 +13,7 @@ use tower_mqtt::responder::ResponderStats;
 use super::history::History;
 use super::pairs::Pair;
 use super::process::{self, Signal};
-use super::station::Station;
+use super::station::{Place, Station};
 
 /// The parent's view of it. There may be several in a row.
 pub(crate) struct Apart {
@@ -91,9 +91,10 @@ pub(crate) async fn serve(pair: &str, address: SocketAddr) {
     // Before the handler goes on, so that no answer is given that nobody knows of.
     let router = pair.router(Arc::new(|id| println!("{id};")));
     let client_id = format!("{}-answers-1", pair.name);
-    let station = Arc::new(Station::new(pair, client_id, address));
+    let station = Arc::new(Station::new(pair, client_id, Place::Network(address)));
     let (stats, _) = watch::channel(ResponderStats::default());
-    let serving = tokio::spawn(Arc::clone(&station).answer(router, stats));
+    let history = Arc::new(History::new());
+    let serving = tokio::spawn(Arc::clone(&station).answer(router, stats, history));
     let _ = tokio::io::stdin().read_to_end(&mut Vec::new()).await;
     station.stop();
     let _ = serving.await;

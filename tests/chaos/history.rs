@@ -213,6 +213,37 @@ impl End {
     }
 }
 
+/// Whether each kind of violation is found: a checker that finds nothing would be content with
+/// anything.
+///
+/// # Panics
+/// When it is not.
+pub(crate) fn check_the_checker() {
+    let start = Instant::now();
+    let timeout = Duration::from_secs(1);
+    let undelivered = || End::Failed(RequestError::NoResponder);
+    let late = ALLOWANCE + 2 * timeout;
+    let once = Expected { deduplicates: true, retries: false };
+    let found = |end: End, took: Duration, ran: &[u32], expected| {
+        let history = History::new();
+        history.call(Call { id: 1, pair: "a", start, timeout, over: start + took, end });
+        ran.iter().for_each(|process| history.execution(1, *process));
+        history.violations(|_| expected).len()
+    };
+    assert_eq!(found(End::Answered, timeout, &[0], once), 0);
+    assert_eq!(found(End::Answered, timeout, &[0, 1], once), 0, "two processes");
+    assert_eq!(found(End::Failed(RequestError::Timeout), timeout, &[0], once), 0);
+    assert_eq!(found(undelivered(), timeout, &[], once), 0);
+    assert_eq!(found(End::Answered, timeout, &[], once), 1, "answered by nobody");
+    assert_eq!(found(End::Answered, late, &[0], once), 1, "late");
+    assert_eq!(found(End::Never, timeout, &[], once), 1, "never");
+    assert_eq!(found(End::Foreign(String::new()), timeout, &[0], once), 1, "foreign");
+    assert_eq!(found(End::Status(409), timeout, &[0], once), 1, "a status that nobody gives");
+    assert_eq!(found(End::Answered, timeout, &[0, 0], once), 1, "twice");
+    assert_eq!(found(undelivered(), timeout, &[0], once), 1, "executed");
+    assert_eq!(found(End::Status(503), timeout, &[0], once), 1, "executed");
+}
+
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().expect("nobody panics with it")
 }

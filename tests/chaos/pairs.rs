@@ -15,7 +15,7 @@ use tower_mqtt::layer::{
 };
 use tower_mqtt::link::ClientBuilder;
 use tower_mqtt::requester::{OnDisconnect, OneInFlight, RequesterBuilder};
-use tower_mqtt::responder::ResponderBuilder;
+use tower_mqtt::responder::{Acknowledge, ResponderBuilder};
 use tower_mqtt::{Link, Request, RequestError, Requester, Responder, Response, Router};
 
 use super::history::Expected;
@@ -48,6 +48,9 @@ pub(crate) struct Pair {
     /// They are in a process of their own.
     pub(crate) apart: bool,
     pub(crate) one_in_flight: bool,
+    /// They are links of the hub's process, where there is a hub.
+    pub(crate) inside: bool,
+    pub(crate) acknowledge: Acknowledge,
 }
 
 impl Pair {
@@ -64,6 +67,8 @@ impl Pair {
             responders: 1,
             apart: false,
             one_in_flight: false,
+            inside: false,
+            acknowledge: Acknowledge::OnReceipt,
         }
     }
 
@@ -85,6 +90,13 @@ impl Pair {
                 deduplicates: false,
                 ..Self::new("bare", Speech::Native, "bare/ask")
             },
+            Self {
+                on_disconnect: RIDE,
+                keeps_session: true,
+                acknowledge: Acknowledge::AfterAnswer,
+                ..Self::new("held", Speech::Native, "held/ask")
+            },
+            Self { inside: true, ..Self::new("inside", Speech::Native, "inside/ask") },
             Self { apart: true, ..Self::new("apart", Speech::Native, "apart/ask") },
             Self {
                 on_disconnect: RIDE,
@@ -149,7 +161,7 @@ impl Pair {
     }
 
     pub(crate) fn responder(&self, link: Link) -> ResponderBuilder {
-        let builder = Responder::builder(link);
+        let builder = Responder::builder(link).acknowledge(self.acknowledge);
         let builder = if self.responders > 1 { builder.share("kitchen") } else { builder };
         match self.speech {
             Speech::Native => builder,

@@ -11,6 +11,8 @@ use tower_mqtt::link::{ClientBuilder, Reconnect};
 use tower_mqtt::responder::ResponderStats;
 use tower_mqtt::{Client, Link, Request, RequestError, Requester, Response, Router};
 
+use super::broker::Inside;
+use super::history::History;
 use super::pairs::Pair;
 
 const PAUSE: Duration = Duration::from_millis(20);
@@ -23,10 +25,17 @@ const GRACE: Duration = Duration::from_secs(2);
 pub(crate) struct Station {
     pub(crate) pair: Pair,
     pub(crate) client_id: String,
-    /// Where it connects.
-    address: SocketAddr,
+    place: Place,
     rebuild: Notify,
     stop: CancellationToken,
+}
+
+/// Where it connects.
+#[derive(Debug)]
+pub(crate) enum Place {
+    Network(SocketAddr),
+    /// In the hub's process.
+    Inside(Inside),
 }
 
 /// What callers use, as long as it lasts.
@@ -37,9 +46,9 @@ pub(crate) struct Asker {
 }
 
 impl Station {
-    pub(crate) fn new(pair: Pair, client_id: String, address: SocketAddr) -> Self {
+    pub(crate) fn new(pair: Pair, client_id: String, place: Place) -> Self {
         let (rebuild, stop) = (Notify::new(), CancellationToken::new());
-        Self { pair, client_id, address, rebuild, stop }
+        Self { pair, client_id, place, rebuild, stop }
     }
 
     /// It notices a half-open connection soon, and comes back soon.
@@ -62,18 +71,23 @@ impl Station {
 
     /// Connects, however often it takes. `None`: it is to stop.
     async fn link(&self) -> Option<Link> {
-        let client = self.pair.client(Self::client(self.address, &self.client_id));
-        loop {
-            tokio::select! {
-                () = self.stop.cancelled() => return None,
-                link = client.clone().connect() => {
-                    if let Ok(link) = link {
-                        return Some(link);
+        while !self.stop.is_cancelled() {
+            let link = match &self.place {
+                Place::Inside(inside) => inside.link(&self.client_id),
+                Place::Network(address) => {
+                    let client = self.pair.client(Self::client(*address, &self.client_id));
+                    tokio::select! {
+                        () = self.stop.cancelled() => return None,
+                        link = client.connect() => link.ok(),
                     }
                 }
+            };
+            if link.is_some() {
+                return link;
             }
             tokio::time::sleep(PAUSE).await;
         }
+        None
     }
 
     /// Until another link is needed.
@@ -90,13 +104,25 @@ impl Station {
         }
     }
 
-    pub(crate) async fn ask(self: Arc<Self>, asker: watch::Sender<Option<Asker>>) {
+    pub(crate) async fn ask(
+        self: Arc<Self>,
+        asker: watch::Sender<Option<Asker>>,
+        history: Arc<History>,
+    ) {
         while let Some(link) = self.link().await {
             let Ok(requester) = self.pair.requester(link.clone()).build().await else { continue };
             let service = self.pair.service(requester.clone());
             asker.send_replace(Some(Asker { service, requester }));
+            let counting = requester.clone();
             self.over(&link).await;
             asker.send_replace(None);
+            if counting.stats().malformed > 0 {
+                history.wrong(format!(
+                    "{} has read nonsense: {:?}",
+                    self.client_id,
+                    counting.stats()
+                ));
+            }
         }
     }
 
@@ -104,6 +130,7 @@ impl Station {
         self: Arc<Self>,
         router: Router,
         stats: watch::Sender<ResponderStats>,
+        history: Arc<History>,
     ) {
         while let Some(link) = self.link().await {
             let serving = self.pair.responder(link.clone()).serve(router.clone()).await;
@@ -119,6 +146,14 @@ impl Station {
                 () = watching => {}
             }
             // Handlers that are cut short are answered with 503, as those that never began.
+            let ResponderStats { malformed, forbidden, panicked, .. } = responder.stats();
+            if (malformed, forbidden, panicked) != (0, 0, 0) {
+                history.wrong(format!(
+                    "{} has read nonsense: {:?}",
+                    self.client_id,
+                    responder.stats()
+                ));
+            }
             responder.shutdown(GRACE).await;
         }
         stats.send_replace(ResponderStats::default());

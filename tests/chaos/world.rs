@@ -17,10 +17,12 @@ use super::history::History;
 use super::pairs::Pair;
 use super::process::Signal;
 use super::schedule::{Action, Step, plan};
-use super::station::{Asker, Station, take_over};
+use super::station::{Asker, Place, Station, take_over};
 
 /// Callers of each pair; each has one call at a time.
 const CALLERS: u64 = 3;
+
+const ASKS: &str = "asks";
 
 /// Whatever must come true when nothing disturbs any more, comes true within this.
 pub(crate) const SOON: Duration = Duration::from_secs(30);
@@ -148,15 +150,19 @@ impl World {
     async fn station(&mut self, pair: &Pair, role: &str) -> Arc<Station> {
         let seat = self.seat(pair, role).await;
         let (client_id, address) = (seat.client_id.clone(), seat.proxy.addr());
-        let station = Arc::new(Station::new(pair.clone(), client_id, address));
-        seat.station = Some(Arc::clone(&station));
+        let inside = self.broker.inside().filter(|_| pair.inside && role != ASKS).cloned();
+        let place = inside.map_or(Place::Network(address), Place::Inside);
+        let station = Arc::new(Station::new(pair.clone(), client_id, place));
+        if let Some(seat) = self.seats.last_mut() {
+            seat.station = Some(Arc::clone(&station));
+        }
         station
     }
 
     async fn ask(&mut self, pair: Pair) {
-        let station = self.station(&pair, "asks").await;
+        let station = self.station(&pair, ASKS).await;
         let (sender, asker) = watch::channel(None);
-        self.tasks.push(tokio::spawn(station.ask(sender)));
+        self.tasks.push(tokio::spawn(station.ask(sender, Arc::clone(&self.history))));
         self.askers.push((pair, asker));
     }
 
@@ -166,7 +172,8 @@ impl World {
         for number in 1..=pair.responders {
             let station = self.station(pair, &format!("answers-{number}")).await;
             let (sender, stats) = watch::channel(ResponderStats::default());
-            self.tasks.push(tokio::spawn(station.answer(router.clone(), sender)));
+            let (router, history) = (router.clone(), Arc::clone(&self.history));
+            self.tasks.push(tokio::spawn(station.answer(router, sender, history)));
             self.responders.push(stats);
         }
     }
@@ -287,11 +294,11 @@ impl World {
                 self.history.wrong(format!("a connection of {client_id} stays open: {proxy:?}"));
             }
         }
-        if let Some(hub) = self.broker.hub() {
-            let gone = || hub.stats().connections == 0 && hub.presence().0.is_empty();
-            if !becomes(gone).await {
-                let (present, stats) = (hub.presence().0, hub.stats());
-                self.history.wrong(format!("the hub keeps clients: {stats:?} {present:?}"));
+        if let Some(inside) = self.broker.inside() {
+            let kept = || inside.with(|hub| (hub.stats().connections, hub.presence().0));
+            if !becomes(|| kept().is_some_and(|(open, there)| open == 0 && there.is_empty())).await
+            {
+                self.history.wrong(format!("the hub keeps clients: {:?}", kept()));
             }
         }
         self.broker.kill();
