@@ -6,6 +6,7 @@ use clap::Parser;
 
 /// Faults by a seeded schedule, and what must be true all the same.
 #[derive(Debug, Parser)]
+#[expect(clippy::struct_excessive_bools, reason = "each is an option")]
 #[command(name = "chaos")]
 pub(crate) struct Options {
     /// Runs one seed after the other for so long. Without it: once each.

@@ -31,6 +31,7 @@ pub(crate) enum Speech {
 
 /// A requester, and those who answer it.
 #[derive(Debug, Clone)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a choice of its own")]
 pub(crate) struct Pair {
     pub(crate) name: &'static str,
     pub(crate) speech: Speech,
@@ -126,9 +127,10 @@ impl Pair {
 
     pub(crate) fn requester(&self, link: Link) -> RequesterBuilder {
         let builder = Requester::builder(link).max_in_flight(64).on_disconnect(self.on_disconnect);
-        let builder = match self.one_in_flight {
-            true => builder.one_in_flight(OneInFlight::PerDevice).rest(Duration::from_millis(300)),
-            false => builder,
+        let builder = if self.one_in_flight {
+            builder.one_in_flight(OneInFlight::PerDevice).rest(Duration::from_millis(300))
+        } else {
+            builder
         };
         match self.speech {
             Speech::Native => builder,
@@ -182,20 +184,18 @@ impl Pair {
                 answer(id)
             }
         };
-        let router = Router::new().route(self.address, handler);
-        let router = router.layer(CatchPanicLayer::new());
-        let router = match self.layers {
-            true => router.layer(
-                ServiceBuilder::new()
-                    .layer(ConcurrencyLimitLayer::new(64))
-                    .layer(TimeoutLayer::new(Duration::from_secs(1))),
-            ),
-            false => router,
+        let router = Router::new().route(self.address, handler).layer(CatchPanicLayer::new());
+        let router = if self.layers {
+            let limit = TimeoutLayer::new(Duration::from_secs(1));
+            router.layer(ServiceBuilder::new().layer(ConcurrencyLimitLayer::new(64)).layer(limit))
+        } else {
+            router
         };
         let router = if self.deduplicates { router.layer(DedupLayer::default()) } else { router };
-        match self.layers {
-            true => router.layer(RateLimitLayer::new(1_000, Duration::from_secs(1))),
-            false => router,
+        if self.layers {
+            router.layer(RateLimitLayer::new(1_000, Duration::from_secs(1)))
+        } else {
+            router
         }
     }
 }

@@ -21,13 +21,24 @@ pub(crate) struct Resources {
 
 impl Resources {
     pub(crate) fn now() -> Self {
-        let count = |directory| fs::read_dir(directory).expect("Linux").count();
-        Self { threads: count("/proc/self/task"), descriptors: count("/proc/self/fd") }
+        let descriptors = fs::read_dir("/proc/self/fd").expect("Linux").count();
+        Self { threads: thread_names().len(), descriptors }
     }
 
     pub(crate) fn within(self, bound: Self) -> bool {
         self.threads <= bound.threads && self.descriptors <= bound.descriptors
     }
+}
+
+/// Of all threads but one, which a library of ntex's starts when it needs it first, once for all.
+pub(crate) fn thread_names() -> Vec<String> {
+    let tasks = fs::read_dir("/proc/self/task").expect("Linux").flatten();
+    // One that has just ended has no name any more.
+    let names = tasks.filter_map(|task| fs::read_to_string(task.path().join("comm")).ok());
+    let names = names.map(|name| name.trim().to_owned());
+    let mut names: Vec<_> = names.filter(|name| name != "futures-timer").collect();
+    names.sort();
+    names
 }
 
 /// Memory of this process that is in RAM, in KiB.

@@ -1,26 +1,43 @@
 //! One seed after the other, and what this process must look like in between.
 
+use std::alloc::System;
 use std::panic;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
+use stats_alloc::{INSTRUMENTED_SYSTEM, StatsAlloc};
+
 use super::broker::Kind;
-use super::process::{Resources, resident_kib};
+use super::process::{Resources, resident_kib, thread_names};
 use super::world::{self, Outcome, becomes};
 
 /// The seeds of a run that names none.
-const SEEDS: std::ops::RangeInclusive<u64> = 1..=5;
+const SEEDS: std::ops::RangeInclusive<u64> = 1..=6;
 
 /// For how long there are faults. With the time until everybody is back it is twice as much.
 const LENGTH: Duration = Duration::from_secs(6);
 
-/// Rounds until memory is what it will be: tables and buffers have grown, and the allocator's pools.
-const WARM_UP: usize = 10;
+/// Rounds until memory is what it will be.
+const WARM_UP: usize = 3;
 
-/// How much more memory there may be later, for what the allocator cannot give back, in KiB.
-const SLACK: u64 = 48 * 1024;
+/// How much more may be allocated later: a round leaves nothing, so this is for what libraries keep
+/// to use it again.
+const SLACK: usize = 256 * 1024;
+
+/// Memory of the process. It says little: threads come and go, and the pools that the allocator has
+/// for each of them fray.
+const RESIDENT_KIB: u64 = 512 * 1024;
+
+/// Counts what is allocated.
+#[global_allocator]
+static ALLOCATOR: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
+
+fn allocated() -> usize {
+    let stats = ALLOCATOR.stats();
+    stats.bytes_allocated.saturating_sub(stats.bytes_deallocated)
+}
 
 pub(crate) struct Run {
     panics: Arc<AtomicUsize>,
@@ -28,8 +45,8 @@ pub(crate) struct Run {
     calls: usize,
     faults: u64,
     violations: usize,
-    /// The most of the first rounds.
-    resident: u64,
+    /// The most after one of the first rounds.
+    allocated: usize,
 }
 
 impl Run {
@@ -41,13 +58,14 @@ impl Run {
             count.fetch_add(1, Ordering::Relaxed);
             report(info);
         }));
-        Self { panics, rounds: 0, calls: 0, faults: 0, violations: 0, resident: 0 }
+        Self { panics, rounds: 0, calls: 0, faults: 0, violations: 0, allocated: 0 }
     }
 
     pub(crate) async fn all(mut self, seed: Option<u64>, seconds: Option<u64>) -> ExitCode {
         let begin = Instant::now();
         // So that what is made once and kept is there before anything is counted.
         self.both(0, Duration::ZERO).await;
+        tokio::time::sleep(Duration::from_secs(1)).await;
         let before = Resources::now();
         let first = seed.unwrap_or(*SEEDS.start());
         let last = seed.unwrap_or(*SEEDS.end());
@@ -71,22 +89,33 @@ impl Run {
         let mut violations = self.both(seed, LENGTH).await;
         // A thread that was joined is shown for a moment longer.
         if !becomes(|| Resources::now().within(before)).await {
-            violations.push(format!("there were {before:?}, now there are {:?}", Resources::now()));
+            let (now, threads) = (Resources::now(), thread_names());
+            violations.push(format!("there were {before:?}, now there are {now:?}: {threads:?}"));
         }
         self.rounds += 1;
-        let resident = resident_kib();
+        let (allocated, resident) = (allocated(), resident_kib());
         if self.rounds <= WARM_UP {
-            self.resident = self.resident.max(resident);
-        } else if resident > self.resident + SLACK {
-            violations.push(format!("memory grew from {} to {resident} KiB", self.resident));
+            self.allocated = self.allocated.max(allocated);
+        } else if allocated > self.allocated + SLACK {
+            let before = self.allocated;
+            violations.push(format!("{before} bytes were allocated, now {allocated} are"));
+        }
+        if resident > RESIDENT_KIB {
+            violations.push(format!("the process takes {resident} KiB"));
         }
         let (elapsed, resources) = (begin.elapsed(), Resources::now());
-        println!("seed {seed}: {elapsed:.1?}, {resources:?}, {resident} KiB");
+        let Resources { threads, descriptors } = resources;
+        println!(
+            "seed {seed}: {elapsed:.1?}, {threads} threads, {descriptors} descriptors, \
+             {allocated} bytes allocated, {resident} KiB resident"
+        );
         if violations.is_empty() {
             return;
         }
         self.violations += violations.len();
-        violations.iter().for_each(|violation| println!("violation: {violation}"));
+        for violation in &violations {
+            println!("violation: {violation}");
+        }
         println!(
             "again: cargo test --release --all-features --test chaos -- --seed {seed}  \
              (this was round {})",

@@ -112,15 +112,14 @@ impl Station {
         while let Some(link) = self.link().await {
             let Ok(requester) = self.pair.requester(link.clone()).build().await else { continue };
             let service = self.pair.service(requester.clone());
-            asker.send_replace(Some(Asker { service, requester }));
-            let counting = requester.clone();
+            asker.send_replace(Some(Asker { service, requester: requester.clone() }));
             self.over(&link).await;
             asker.send_replace(None);
-            if counting.stats().malformed > 0 {
+            if requester.stats().malformed > 0 {
                 history.wrong(format!(
                     "{} has read nonsense: {:?}",
                     self.client_id,
-                    counting.stats()
+                    requester.stats()
                 ));
             }
         }
