@@ -261,16 +261,18 @@ impl<T> Exchanges<T> {
 
     /// Removes every waiter; call it to fail them all, as on a lost connection.
     ///
-    /// The table is empty at once, even if the iterator is dropped early. The order is not
-    /// specified. An answer after that is [`Answer::Late`].
+    /// The table is empty at once, even if the iterator is dropped early. Those of the earliest
+    /// deadline come first, and each brings the others of its id with it. An answer after that is
+    /// [`Answer::Late`].
     pub fn drain(&mut self) -> impl Iterator<Item = T> + use<T> {
-        self.deadlines.clear();
+        let deadlines = mem::take(&mut self.deadlines);
         self.high_water = HighWater::default();
-        let drained = mem::take(&mut self.in_flight);
+        let mut drained = mem::take(&mut self.in_flight);
         for &hash in drained.keys() {
             self.ended.remember(hash, End::Abandoned);
         }
-        drained.into_values().flat_map(Exchange::into_waiters)
+        let exchanges = deadlines.into_values().filter_map(move |hash| drained.remove(&hash));
+        exchanges.flat_map(Exchange::into_waiters)
     }
 
     /// Every waiter with its id.

@@ -30,6 +30,7 @@ pub struct RetryPolicy {
     backoff_max: Duration,
     pub(super) budget: Arc<dyn Budget + Send + Sync>,
     deduplicates: bool,
+    jitter: Arc<dyn Fn() -> f64 + Send + Sync>,
 }
 
 impl Default for RetryPolicy {
@@ -42,6 +43,7 @@ impl Default for RetryPolicy {
             backoff_max: Duration::from_secs(5),
             budget: Arc::new(TpsBudget::default()),
             deduplicates: false,
+            jitter: Arc::new(|| HasherRng::default().next_f64()),
         }
     }
 }
@@ -65,6 +67,16 @@ impl RetryPolicy {
     pub fn backoff(mut self, base: Duration, max: Duration) -> Self {
         self.backoff_base = base;
         self.backoff_max = max;
+        self
+    }
+
+    /// Where the random part of a pause comes from: a number from 0 to 1, of which the longest pause
+    /// is that much.
+    ///
+    /// The operating system's randomness by default. Choose another for a simulation whose seed
+    /// decides everything.
+    pub fn jitter(mut self, random: impl Fn() -> f64 + Send + Sync + 'static) -> Self {
+        self.jitter = Arc::new(random);
         self
     }
 
@@ -115,7 +127,7 @@ impl RetryPolicy {
     pub(super) fn pause(&self, made: u32) -> Duration {
         let factor = 1_u32.checked_shl(made.saturating_sub(1)).unwrap_or(u32::MAX);
         let most = self.backoff_base.saturating_mul(factor).min(self.backoff_max).min(LONGEST);
-        most.mul_f64(HasherRng::default().next_f64())
+        most.mul_f64((self.jitter)().clamp(0.0, 1.0))
     }
 }
 
@@ -164,6 +176,13 @@ mod tests {
             pauses.iter().collect::<HashSet<_>>().len() > 900,
             "two requests draw different ones"
         );
+    }
+
+    #[test]
+    fn the_jitter_can_be_chosen() {
+        let policy = |jitter| RetryPolicy::default().backoff(ms(10), ms(40)).jitter(move || jitter);
+        let pauses = [0.0, 0.5, 1.0, 7.0, -7.0].map(|jitter| policy(jitter).pause(2));
+        assert_eq!(pauses, [ms(0), ms(10), ms(20), ms(20), ms(0)]);
     }
 
     #[test]

@@ -19,7 +19,7 @@ type Oracle = Box<dyn FnMut(&Message) -> Fate + Send>;
 
 #[derive(Default)]
 pub(super) struct State {
-    pub(super) clients: HashMap<usize, Client>,
+    pub(super) clients: BTreeMap<usize, Client>,
     pub(super) names: HashMap<Arc<str>, usize>,
     pub(super) subscriptions: Subscriptions<usize, Qos>,
     pub(super) oracle: Option<Oracle>,
