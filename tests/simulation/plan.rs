@@ -269,11 +269,6 @@ impl Group {
     pub fn device(&self, group: usize, answerer: usize) -> String {
         format!("g{group}d{}", if self.shared { 0 } else { answerer })
     }
-
-    /// The responders of the device that this one serves.
-    pub fn peers(&self, answerer: usize) -> std::ops::Range<usize> {
-        if self.shared { 0..self.answerers.len() } else { answerer..answerer + 1 }
-    }
 }
 
 impl Asker {

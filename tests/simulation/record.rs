@@ -152,7 +152,11 @@ impl Record {
         let told = &mut seen.calls[call];
         if answer {
             told.answers.push(now);
-            told.last_answer = Some(message.clone());
+            // A refusal of what was forged goes where the forgery went.
+            let own = message.properties.correlation_data.is_some();
+            if own || number_in(&message.payload).is_some() {
+                told.last_answer = Some(message.clone());
+            }
         } else {
             let left = message.properties.user.get("timeout-ms");
             told.requests.push((now, left.and_then(|left| left.parse().ok())));
