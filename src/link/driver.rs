@@ -365,7 +365,7 @@ impl<T: Transport> Driver<T> {
     }
 
     fn connected(&mut self, connection: Connection, now: Instant) {
-        self.state.outgoing.set_receive_maximum(connection.receive_maximum);
+        self.state.outgoing.connected(&connection);
         self.state.connection = Some(connection);
         self.state.held_by = 0;
         for &slot in &self.order {

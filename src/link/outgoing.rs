@@ -1,9 +1,9 @@
 //! What is waiting to be sent, and what was sent and is not acknowledged: the outgoing queue and
 //! the QoS 1 window.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 
-use super::{Outcome, SendError, SendId, Token, Transport};
+use super::{Connection, Outcome, SendError, SendId, Token, Transport};
 use crate::core::packet::{Message, Qos};
 
 /// How much may wait to be sent on one connection.
@@ -23,14 +23,14 @@ impl Default for OutgoingLimits {
 }
 
 /// One endpoint of a link. Slots are used again, serial numbers never.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) struct EndpointId {
     pub(crate) slot: usize,
     pub(crate) serial: u64,
 }
 
 /// Whose message it is, and what its owner calls it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) struct Origin {
     pub(crate) endpoint: EndpointId,
     pub(crate) token: Token,
@@ -61,6 +61,8 @@ pub(super) struct Outgoing {
     /// Sent at QoS 1 and not acknowledged, in order of sending: acknowledgements come in that
     /// order [MQTT-4.6.0-2].
     window: VecDeque<(SendId, Message, Origin)>,
+    /// What was in the window when the connection was lost, and may be sent again under its number.
+    interrupted: HashMap<Origin, SendId>,
     receive_maximum: usize,
     /// Whether messages may leave: connected, and subscribed to what the endpoints need.
     open: bool,
@@ -74,6 +76,7 @@ impl Outgoing {
             queue: VecDeque::new(),
             queued_bytes: 0,
             window: VecDeque::new(),
+            interrupted: HashMap::new(),
             receive_maximum: 0,
             open: false,
             next_id: 0,
@@ -85,13 +88,28 @@ impl Outgoing {
         self.next_id
     }
 
-    pub(super) fn set_receive_maximum(&mut self, receive_maximum: u16) {
-        self.receive_maximum = receive_maximum.into();
+    pub(super) fn connected(&mut self, connection: &Connection) {
+        self.receive_maximum = connection.receive_maximum.into();
+        if !connection.session_present {
+            self.interrupted.clear();
+        }
     }
 
-    /// Lets messages leave.
+    /// Lets messages leave: first what was on the wire before, in the order it had then
+    /// [MQTT-4.6.0-1].
     pub(super) fn open(&mut self) {
         self.open = true;
+        if self.interrupted.is_empty() {
+            return;
+        }
+        let earlier = std::mem::take(&mut self.interrupted);
+        let again = |origin: &Origin| earlier.get(origin).copied();
+        self.queue
+            .make_contiguous()
+            .sort_by_key(|(_, origin)| again(origin).unwrap_or(SendId::MAX));
+        // Nobody wants the others any more.
+        let wanted = self.queue.iter().map_while(|(_, origin)| Some((*origin, again(origin)?)));
+        self.interrupted = wanted.collect();
     }
 
     /// Sends the message, or keeps it until it can be sent.
@@ -146,6 +164,7 @@ impl Outgoing {
         self.queued_bytes = 0;
         let lost = std::mem::take(&mut self.window);
         let queued = std::mem::take(&mut self.queue);
+        self.interrupted.extend(lost.iter().map(|(id, _, origin)| (*origin, *id)));
         let lost = lost.into_iter().map(|(_, message, origin)| (message, origin, Outcome::Lost));
         lost.chain(queued.into_iter().map(|(message, origin)| (message, origin, Outcome::NotSent)))
     }
@@ -170,11 +189,14 @@ impl Outgoing {
     /// its size and the limit.
     pub(super) fn send(
         &mut self,
-        message: Message,
+        mut message: Message,
         origin: Origin,
         transport: &mut dyn Transport,
     ) -> Result<(), (usize, usize, Message)> {
-        let id = self.next_id();
+        let earlier = self.interrupted.remove(&origin);
+        // [MQTT-3.3.1-1]
+        message.dup = earlier.is_some();
+        let id = earlier.unwrap_or_else(|| self.next_id());
         let published = match message.qos {
             Qos::AtMostOnce => transport.publish_once(message, id),
             Qos::AtLeastOnce => match transport.publish(&message, id) {
@@ -190,6 +212,7 @@ impl Outgoing {
             // The event that follows reports it as not sent.
             Err((SendError::Disconnected, message)) => {
                 self.open = false;
+                self.interrupted.extend(earlier.map(|id| (origin, id)));
                 self.queued_bytes += message.size();
                 self.queue.push_front((message, origin));
             }
@@ -205,7 +228,7 @@ impl Outgoing {
 mod tests {
     use super::*;
     use crate::core::topic::TopicName;
-    use crate::link::fake::Fake;
+    use crate::link::fake::{self, Fake, Written};
 
     const LIMITS: OutgoingLimits = OutgoingLimits { messages: 3, bytes: 1000 };
 
@@ -219,7 +242,7 @@ mod tests {
 
     fn open(fake: &Fake, receive_maximum: u16) -> (Outgoing, impl Transport + use<>) {
         let mut outgoing = Outgoing::new(LIMITS);
-        outgoing.set_receive_maximum(receive_maximum);
+        outgoing.connected(&fake::connection(receive_maximum));
         outgoing.open();
         (outgoing, fake.transport())
     }
@@ -265,10 +288,10 @@ mod tests {
         let (error, _) = outgoing.push(small.clone(), of(0, 1), &mut transport).unwrap_err();
         assert_eq!(error, PublishError::Full, "in messages");
 
-        outgoing.set_receive_maximum(10);
+        outgoing.connected(&fake::connection(10));
         flush(&mut outgoing, &mut transport);
         assert_eq!(fake.published(), ["a", "b", "c"]);
-        outgoing.set_receive_maximum(0);
+        outgoing.connected(&fake::connection(0));
         outgoing.push(large, of(0, 0), &mut transport).expect("the bytes are given back");
     }
 
@@ -276,7 +299,7 @@ mod tests {
     fn nothing_leaves_while_it_is_closed_or_the_buffer_is_full() {
         let fake = Fake::default();
         let mut outgoing = Outgoing::new(LIMITS);
-        outgoing.set_receive_maximum(10);
+        outgoing.connected(&fake::connection(10));
         let mut transport = fake.transport();
         push(&mut outgoing, &mut transport, "a", Qos::AtMostOnce);
         flush(&mut outgoing, &mut transport);
@@ -319,6 +342,45 @@ mod tests {
             [("sent", Outcome::Lost), ("refused", Outcome::NotSent), ("queued", Outcome::NotSent)];
         assert_eq!(outcomes, expected.map(|(topic, outcome)| (topic.to_owned(), outcome)));
         assert_eq!(outgoing.disconnect().count(), 0);
+    }
+
+    #[test]
+    fn what_was_not_acknowledged_is_sent_again_first_and_under_its_number() {
+        let fake = Fake::default();
+        let (mut outgoing, mut transport) = open(&fake, 10);
+        for token in 1..=4 {
+            let message = message(&token.to_string(), Qos::AtLeastOnce);
+            outgoing.push(message, of(0, token), &mut transport).unwrap();
+        }
+        assert!(outgoing.acknowledged(2).is_some());
+        for session_present in [true, false] {
+            let lost: Vec<_> = outgoing.disconnect().collect();
+            fake.written();
+            outgoing.connected(&Connection { session_present, ..fake::connection(10) });
+            outgoing.push(message("new", Qos::AtLeastOnce), of(1, 0), &mut transport).unwrap();
+            // In another order, and one is not wanted any more.
+            for (message, origin, outcome) in lost.into_iter().rev() {
+                if origin.endpoint.slot == 0 && origin.token != (3, 0) && outcome == Outcome::Lost {
+                    outgoing.push(message, origin, &mut transport).unwrap();
+                }
+            }
+            outgoing.open();
+            let mut dup = Vec::new();
+            while let Some((message, origin)) = outgoing.next(&transport) {
+                outgoing.send(message, origin, &mut transport).unwrap();
+                dup.push(outgoing.window.back().unwrap().1.dup);
+            }
+            let publish = |topic: &str, id| Written::Publish(topic.to_owned(), id);
+            if session_present {
+                let again = [publish("1", 1), publish("4", 4), publish("new", 5)];
+                assert_eq!((fake.written(), dup), (again.into(), vec![true, true, false]));
+            } else {
+                assert!(!dup.contains(&true), "the server knows nothing of them");
+                let Some(Written::Publish(_, id)) = fake.written().pop() else { panic!() };
+                assert!(id > 5);
+            }
+            assert!(outgoing.interrupted.is_empty());
+        }
     }
 
     #[test]

@@ -163,10 +163,14 @@ async fn a_lost_acknowledgement_makes_the_request_come_again_and_dedup_executes_
     let mut sent = setup.proxy.watch(requests());
     answered(ask(&requester, echo("one")), "one").await;
     drop(answers);
-    for connection in [1, 2] {
+    let mut packet_ids = Vec::new();
+    for (connection, dup) in [(1, false), (2, true)] {
         let request = soon(sent.next()).await.expect("passed");
         assert_eq!((request.connection, &request.payload[..]), (connection, &b"one"[..]));
+        assert_eq!(request.dup, dup, "[MQTT-3.3.1-1]");
+        packet_ids.push(request.packet_id);
     }
+    assert_eq!(packet_ids[0], packet_ids[1], "[MQTT-4.4.0-1]");
     answered(ask(&requester, echo("two")), "two").await;
     assert_eq!([setup.arrival().await, setup.arrival().await], ["one", "two"]);
 }

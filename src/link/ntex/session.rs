@@ -7,7 +7,7 @@
 //! connection's driver reads packets straight from the read buffer, at its own pace: there is no
 //! queue between the two that would need a bound.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::num::NonZeroU16;
 use std::task::{Context, Poll, ready};
 
@@ -66,6 +66,26 @@ pub(super) struct Session {
     partial: Option<Publish>,
     /// Events that this side makes: refusals of what is not worth sending.
     refusals: VecDeque<Event>,
+    /// What an earlier connection of this session left unacknowledged, and was not sent again yet.
+    interrupted: BTreeMap<SendId, NonZeroU16>,
+}
+
+/// What the next connection has to know of this one.
+#[derive(Debug, Default)]
+pub(super) struct Resumed {
+    /// No earlier connection of this link has given this number to a message or a greater one.
+    next_ack: AckId,
+    last_packet_id: u16,
+    /// The packet identifiers of what was sent and not acknowledged, for when it is sent again
+    /// [MQTT-4.4.0-1]. At most [`MOST_UNACKNOWLEDGED`].
+    interrupted: BTreeMap<SendId, NonZeroU16>,
+}
+
+impl Resumed {
+    /// The server has kept nothing.
+    pub(super) fn forget_session(&mut self) {
+        self.interrupted.clear();
+    }
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -83,8 +103,7 @@ struct Unacknowledged {
 }
 
 impl Session {
-    /// `first_ack`: no earlier session of this link has given this number or a greater one.
-    pub(super) fn new(accepted: Accepted, first_ack: AckId) -> Self {
+    pub(super) fn new(accepted: Accepted, resumed: Resumed) -> Self {
         let Accepted { io, codec, quick_ack, keep_alive, at_least_once, .. } = accepted;
         Self {
             keep_alive: KeepAlive::start(keep_alive, io.get_ref()),
@@ -94,17 +113,32 @@ impl Session {
             last_topics: LastTopics::default(),
             quick_ack,
             at_least_once,
-            last_packet_id: 0,
+            last_packet_id: resumed.last_packet_id,
             awaited: HashMap::default(),
             unacknowledged: VecDeque::new(),
-            first_ack,
+            first_ack: resumed.next_ack,
             partial: None,
             refusals: VecDeque::new(),
+            interrupted: resumed.interrupted,
         }
     }
 
+    /// What the next connection has to know; this one is over.
+    pub(super) fn leave(&mut self) -> Resumed {
+        let mut interrupted = std::mem::take(&mut self.interrupted);
+        interrupted.extend(self.awaited.drain().filter_map(|(packet_id, what)| match what {
+            Awaited::Publish(id) => Some((id, packet_id)),
+            Awaited::Subscription(_) => None,
+        }));
+        while interrupted.len() > MOST_UNACKNOWLEDGED {
+            interrupted.pop_first();
+        }
+        let (next_ack, last_packet_id) = (self.next_ack(), self.last_packet_id);
+        Resumed { next_ack, last_packet_id, interrupted }
+    }
+
     /// The number that the next message at QoS 1 will have.
-    pub(super) fn next_ack(&self) -> AckId {
+    fn next_ack(&self) -> AckId {
         self.first_ack + self.unacknowledged.len() as AckId
     }
 
@@ -119,7 +153,7 @@ impl Session {
     pub(super) fn publish(&mut self, message: &Message, id: SendId) -> Result<(), SendError> {
         let packet_id = match message.qos {
             Qos::AtMostOnce => None,
-            Qos::AtLeastOnce => match self.packet_id_to_publish() {
+            Qos::AtLeastOnce => match self.packet_id_to_publish(id) {
                 Ok(packet_id) => Some(packet_id),
                 Err(reason) => {
                     self.refuse(Awaited::Publish(id), reason);
@@ -131,6 +165,7 @@ impl Session {
         let written = self.io.with_write_buf(|buf| writer.write(message, packet_id, limit, buf));
         written.unwrap_or(Err(SendError::Disconnected))?;
         if let Some(packet_id) = packet_id {
+            self.interrupted.remove(&id);
             self.awaited.insert(packet_id, Awaited::Publish(id));
         }
         Ok(())
@@ -177,9 +212,13 @@ impl Session {
         });
     }
 
-    fn packet_id_to_publish(&mut self) -> Result<NonZeroU16, ReasonCode> {
+    fn packet_id_to_publish(&mut self, id: SendId) -> Result<NonZeroU16, ReasonCode> {
         if !self.at_least_once {
             return Err(ReasonCode::QOS_NOT_SUPPORTED); // [MQTT-3.2.2-11]
+        }
+        let earlier = self.interrupted.get(&id).copied();
+        if let Some(earlier) = earlier.filter(|earlier| !self.awaited.contains_key(earlier)) {
+            return Ok(earlier);
         }
         self.next_packet_id().ok_or(ReasonCode::QUOTA_EXCEEDED)
     }

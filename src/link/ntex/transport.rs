@@ -18,7 +18,7 @@ use tokio::time::{Sleep, sleep, timeout};
 use super::connect::{Accepted, connect};
 use super::options::Options;
 use super::reconnect::Backoff;
-use super::session::{Ended, Session};
+use super::session::{Ended, Resumed, Session};
 use crate::core::packet::{Message, ReasonCode, Subscription};
 use crate::error::ConnectError;
 use crate::link::{AckId, Event, SendError, SendId, Task, Transport};
@@ -32,7 +32,8 @@ pub(super) struct Client {
     state: State,
     backoff: Backoff,
     events: VecDeque<Event>,
-    next_ack: AckId,
+    /// Of the connection before.
+    resumed: Resumed,
     farewell: Farewell,
 }
 
@@ -68,7 +69,7 @@ impl Client {
             buffers,
             state: State::Closed,
             events: VecDeque::new(),
-            next_ack: 0,
+            resumed: Resumed::default(),
             farewell: Farewell::default(),
         };
         client.accepted(accepted);
@@ -83,13 +84,19 @@ impl Client {
     fn accepted(&mut self, accepted: Accepted) {
         self.backoff.connected();
         self.events.push_back(Event::Connected(accepted.connection.clone()));
-        let session = Session::new(accepted, self.next_ack);
+        let mut resumed = std::mem::take(&mut self.resumed);
+        if !accepted.connection.session_present {
+            resumed.forget_session();
+        }
+        let session = Session::new(accepted, resumed);
         self.state = State::Up(Box::new(session));
     }
 
     fn ended(&mut self, ended: &Ended) {
-        let State::Up(session) = std::mem::replace(&mut self.state, State::Closed) else { return };
-        self.next_ack = session.next_ack();
+        let State::Up(mut session) = std::mem::replace(&mut self.state, State::Closed) else {
+            return;
+        };
+        self.resumed = session.leave();
         match ended {
             Ended::TakenOver => {
                 let client_id = &self.options.client_id;
