@@ -74,6 +74,33 @@ async fn without_a_hook_a_client_is_who_its_certificate_says() {
     }
 }
 
+/// A valid certificate lets a client choose its identifier, but not that of somebody else.
+#[tokio::test]
+async fn a_certificate_does_not_take_over_the_session_of_another() {
+    let authority = Authority::new("kitchen");
+    for secure in [Listener::tls, Listener::wss] {
+        let tls = asking(&authority, ClientCertificates::Optional);
+        let hub = start(Hub::builder(), secure("127.0.0.1:0", tls)).await;
+        let _responder = echo(&hub).await;
+        let [anna, bert] = ["anna", "bert"].map(|name| Some(authority.client(name)));
+        let anna = client(&hub, &authority, anna);
+        let calls = requester(anna.clone()).await;
+        for other in [client(&hub, &authority, bert), client(&hub, &authority, None)] {
+            match soon(other.connect()).await {
+                Err(ConnectError::Refused { reason, .. }) => {
+                    assert_eq!(reason, ReasonCode::CLIENT_IDENTIFIER_NOT_VALID);
+                }
+                other => panic!("{other:?}"),
+            }
+        }
+        works(&calls, 10).await;
+        assert!(calls.link().is_connected());
+        // Its own it takes.
+        works(&requester(anna).await, 10).await;
+        soon(calls.link().disconnected()).await;
+    }
+}
+
 #[tokio::test]
 async fn a_hook_sees_the_certificate_and_names_the_client() {
     let authority = Authority::new("kitchen");
