@@ -9,7 +9,7 @@ use super::entrance::Counted;
 use super::{Bound, Entrance};
 use crate::hub::shared::{Order, Shared};
 
-/// How long accepting pauses when the process has no file descriptor left.
+/// How long accepting pauses when the system has nothing left for one more connection.
 const PAUSE: Duration = Duration::from_millis(100);
 
 /// A connection that has just been made.
@@ -78,12 +78,33 @@ pub(in crate::hub) async fn accept(bound: Bound, index: usize, shared: Arc<Share
         };
         match accepted {
             Ok((socket, peer)) => hand_over(socket, peer, index, entrance, &shared),
-            Err(error) => {
-                tracing::warn!(%error, "cannot accept a connection");
+            Err(error) if is_exhausted(&error) => {
+                tracing::warn!(%error, "cannot accept connections for now");
                 tokio::time::sleep(PAUSE).await;
+            }
+            Err(error) => {
+                // Of one connection: the others do not wait for it.
+                tracing::debug!(%error, "cannot accept a connection");
+                tokio::task::yield_now().await;
             }
         }
     }
+}
+
+/// Whether it will be the same for the next connection, until somebody gives something back: file
+/// descriptors, or memory.
+#[cfg(unix)]
+fn is_exhausted(error: &io::Error) -> bool {
+    use rustix::io::Errno;
+
+    let exhausted = [Errno::MFILE, Errno::NFILE, Errno::NOBUFS, Errno::NOMEM];
+    Errno::from_io_error(error).is_some_and(|errno| exhausted.contains(&errno))
+}
+
+/// Not told apart here.
+#[cfg(not(unix))]
+fn is_exhausted(_: &io::Error) -> bool {
+    true
 }
 
 fn hand_over(
@@ -100,4 +121,19 @@ fn hand_over(
     let accepted = Accepted { socket, peer, entrance: index, counted };
     // When the worker is gone, so is the hub.
     let _ = shared.pick().orders.send(Order::Accept(accepted));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn only_what_has_run_out_pauses_accepting() {
+        // Of Linux: EMFILE, ENFILE, ENOBUFS, ENOMEM; ECONNABORTED, EPROTO, EPERM, EINTR.
+        let is_exhausted = |code| is_exhausted(&io::Error::from_raw_os_error(code));
+        assert!([24, 23, 105, 12].into_iter().all(is_exhausted));
+        assert!(![103, 71, 1, 4].into_iter().any(is_exhausted));
+        assert!(!super::is_exhausted(&io::ErrorKind::Other.into()));
+    }
 }
