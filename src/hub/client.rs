@@ -16,7 +16,7 @@ use super::builder::HubLimits;
 use super::convert;
 use super::in_process::Inbox;
 use super::listener::Place;
-use super::session::Outbound;
+use super::session::{Backlog, Outbound};
 use super::shared::ClientKey;
 use crate::core::packet::{Message, Qos, ReasonCode};
 use crate::core::topic::TopicName;
@@ -172,16 +172,17 @@ impl Client {
         self.relieved.set(self.relieved.get() + 1);
     }
 
-    /// While more is written than the socket takes: a value that changes with everything that it
-    /// does take.
-    pub(super) fn backlog(&self) -> Option<(u64, usize)> {
+    /// While more is written than the socket takes: how often it has taken enough, and the bytes that
+    /// wait.
+    pub(super) fn backlog(&self) -> Option<Backlog> {
         let io = match &self.peer {
             Peer::V5(outbound) => outbound.io(),
             Peer::V3(_, io) => io,
             Peer::InProcess(_) => return None,
         };
         let slow = !self.gone.get() && io.is_wr_backpressure();
-        slow.then(|| (self.relieved.get(), io.with_write_dst_buf(|buffer| buffer.len())))
+        let waiting = || io.with_write_dst_buf(|buffer| buffer.len());
+        slow.then(|| Backlog { relieved: self.relieved.get(), waiting: waiting() })
     }
 
     /// Gives the message back when the client is gone, or takes no packet of this size.

@@ -1,6 +1,7 @@
 //! A network connection: handshake, then packets, for both versions of the protocol.
 
 mod packets;
+mod stalled;
 mod v3;
 mod v5;
 mod well_formed;
@@ -23,6 +24,8 @@ use tokio::time::timeout;
 use ulid::Ulid;
 
 pub(super) use self::packets::WholePackets;
+pub(super) use self::stalled::Backlog;
+use self::stalled::watch;
 pub(super) use self::v5::Outbound;
 use super::client::Client;
 use super::listener::{Accepted, Entrance};
@@ -149,26 +152,6 @@ fn control(seat: &Seat, control: &Control<SessionError>) {
             seat.worker.leave(&seat.client);
         }
     }
-}
-
-/// Closes a connection that takes nothing of what is written to it: as long as it does not,
-/// ntex-mqtt does not look at its keep-alive either.
-fn watch(seat: &Seat) {
-    let (client, patience) = (Rc::clone(&seat.client), seat.worker.shared.limits.stalled);
-    if client.watched.replace(true) {
-        return;
-    }
-    ntex::rt::spawn(async move {
-        while let Some(before) = client.backlog() {
-            tokio::time::sleep(patience).await;
-            if client.backlog() == Some(before) {
-                tracing::debug!(client_id = %client.client_id, "a client that reads nothing is closed");
-                client.terminate();
-                break;
-            }
-        }
-        client.watched.set(false);
-    });
 }
 
 /// The client identifier as sent, or a fresh one.
