@@ -127,6 +127,7 @@ fn of_the_client_and_the_hub() {
         ("hub: packet", format!("{} MiB", limits.packet as usize / MIB)),
         ("hub: unacknowledged messages", grouped(limits.receive_maximum.into())),
         ("hub: subscriptions", grouped(limits.subscriptions)),
+        ("hub: subscriptions", format!("{} KiB", limits.subscription_bytes / 1024)),
         (
             "hub: messages waiting",
             format!("{} messages, {waiting} MiB", grouped(limits.queued_messages)),

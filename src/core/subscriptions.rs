@@ -45,7 +45,7 @@ pub struct Routed {
 /// `C` is the key of a client, `Q` the quality of service. Routing takes `&self` only, so that the
 /// threads of a hub can route at the same time.
 ///
-/// There is no limit on subscriptions here: [`count_of`](Self::count_of) and
+/// There is no limit on subscriptions here: [`count_of`](Self::count_of), [`bytes_of`](Self::bytes_of) and
 /// [`TopicFilter::levels`] are there for a hub to set one for each client.
 ///
 /// ```
@@ -68,8 +68,16 @@ pub struct Routed {
 #[derive(Debug)]
 pub struct Subscriptions<C, Q> {
     index: TopicIndex<Box<Entry<C, Q>>>,
-    clients: HashMap<C, HashSet<TopicFilter>>,
+    clients: HashMap<C, Filters>,
     len: usize,
+}
+
+/// The filters of one client.
+#[derive(Debug, Default)]
+struct Filters {
+    set: HashSet<TopicFilter>,
+    /// Of all of them.
+    bytes: usize,
 }
 
 impl<C: Copy + Eq + Hash, Q: Copy + Ord> Subscriptions<C, Q> {
@@ -102,7 +110,9 @@ impl<C: Copy + Eq + Hash, Q: Copy + Ord> Subscriptions<C, Q> {
         let replaced = entry.members(filter.share_name()).insert(client, options);
         if replaced.is_none() {
             self.len += 1;
-            self.clients.entry(client).or_default().insert(filter.clone());
+            let filters = self.clients.entry(client).or_default();
+            filters.set.insert(filter.clone());
+            filters.bytes += filter.as_str().len();
         }
         replaced
     }
@@ -110,10 +120,11 @@ impl<C: Copy + Eq + Hash, Q: Copy + Ord> Subscriptions<C, Q> {
     /// Ends a subscription. Returns whether there was one.
     pub fn unsubscribe(&mut self, client: C, filter: &TopicFilter) -> bool {
         let Some(filters) = self.clients.get_mut(&client) else { return false };
-        if !filters.remove(filter) {
+        if !filters.set.remove(filter) {
             return false;
         }
-        if filters.is_empty() {
+        filters.bytes -= filter.as_str().len();
+        if filters.set.is_empty() {
             self.forget(client);
         }
         self.detach(client, filter);
@@ -122,24 +133,29 @@ impl<C: Copy + Eq + Hash, Q: Copy + Ord> Subscriptions<C, Q> {
 
     /// Ends all subscriptions of a client, at a cost that depends on those alone.
     pub fn remove_client(&mut self, client: C) {
-        for filter in self.forget(client).into_iter().flatten() {
+        for filter in self.forget(client).unwrap_or_default().set {
             self.detach(client, &filter);
         }
     }
 
     /// The filters a client is subscribed to, in no particular order.
     pub fn filters_of(&self, client: C) -> impl Iterator<Item = &TopicFilter> {
-        self.clients.get(&client).into_iter().flatten()
+        self.clients.get(&client).into_iter().flat_map(|filters| &filters.set)
     }
 
     /// Whether a client is subscribed to exactly this filter.
     pub fn contains(&self, client: C, filter: &TopicFilter) -> bool {
-        self.clients.get(&client).is_some_and(|filters| filters.contains(filter))
+        self.clients.get(&client).is_some_and(|filters| filters.set.contains(filter))
     }
 
     /// The number of filters a client is subscribed to.
     pub fn count_of(&self, client: C) -> usize {
-        self.clients.get(&client).map_or(0, HashSet::len)
+        self.clients.get(&client).map_or(0, |filters| filters.set.len())
+    }
+
+    /// The bytes of the filters a client is subscribed to, share names included.
+    pub fn bytes_of(&self, client: C) -> usize {
+        self.clients.get(&client).map_or(0, |filters| filters.bytes)
     }
 
     /// Finds who gets a message that `publisher` sent to `topic`, and appends it to `out`. The
@@ -197,7 +213,7 @@ impl<C: Copy + Eq + Hash, Q: Copy + Ord> Subscriptions<C, Q> {
     }
 
     /// Takes a client out of the table of clients, but not yet out of the index.
-    fn forget(&mut self, client: C) -> Option<HashSet<TopicFilter>> {
+    fn forget(&mut self, client: C) -> Option<Filters> {
         let filters = self.clients.remove(&client);
         if self.clients.len() * 4 < self.clients.capacity() {
             self.clients.shrink_to(self.clients.len() * 2);
@@ -440,12 +456,14 @@ mod tests {
         let mut table = Table::new();
         assert_eq!(table.subscribe(1, &filter("a"), qos(2)), None);
         assert_eq!(table.subscribe(1, &filter("a"), not_own(0)), Some(qos(2)));
-        assert_eq!((table.len(), table.count_of(1)), (1, 1));
+        assert_eq!((table.len(), table.count_of(1), table.bytes_of(1)), (1, 1, 1));
         assert_eq!(routed(&table, "a", None), [(1, 0)]);
         assert_eq!(table.subscribe(1, &filter("$share/g/a"), qos(1)), None);
         assert_eq!(routed(&table, "a", None), [(1, 0), (1, 1)]);
+        assert_eq!(table.bytes_of(1), "a".len() + "$share/g/a".len());
         assert!(table.unsubscribe(1, &filter("a")) && !table.unsubscribe(1, &filter("a")));
         assert_eq!(routed(&table, "a", None), [(1, 1)]);
+        assert_eq!(table.bytes_of(1), "$share/g/a".len());
         assert!(table.unsubscribe(1, &filter("$share/g/a")));
         assert!(table.is_empty() && table.index.is_empty() && table.clients.is_empty());
     }

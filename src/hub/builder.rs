@@ -40,6 +40,9 @@ pub struct HubLimits {
     pub receive_maximum: u16,
     /// Subscriptions of a client. 1,024 by default.
     pub subscriptions: usize,
+    /// Bytes of the topic filters of a client, share names included. 256 KiB by default, so that as many
+    /// filters as a client may have can have 256 bytes each.
+    pub subscription_bytes: usize,
     /// Levels of a topic filter: the routing table has a node for each. 128 by default.
     pub filter_levels: usize,
     /// Messages that wait for a client. 1,024 by default.
@@ -60,6 +63,7 @@ impl Default for HubLimits {
             packet: 1024 * 1024,
             receive_maximum: 1024,
             subscriptions: 1024,
+            subscription_bytes: 256 * 1024,
             filter_levels: 128,
             queued_messages: 1024,
             queued_bytes: 4 * 1024 * 1024,

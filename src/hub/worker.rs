@@ -273,14 +273,19 @@ impl Worker {
         if client.is_gone() {
             return Err(ReasonCode::UNSPECIFIED_ERROR);
         }
-        let count =
-            self.routes.borrow().count_of(client.key) + self.private.borrow().count_of(client.key);
+        let limits = &self.shared.limits;
+        let (shared, private) = (self.routes.borrow(), self.private.borrow());
+        let count = shared.count_of(client.key) + private.count_of(client.key);
+        let bytes = shared.bytes_of(client.key) + private.bytes_of(client.key);
+        let full = count >= limits.subscriptions
+            || bytes.saturating_add(filter.as_str().len()) > limits.subscription_bytes;
         // One that is there is replaced [MQTT-3.8.4-3].
         let another = || !self.table(filter).borrow().contains(client.key, filter);
-        if count >= self.shared.limits.subscriptions && another() {
+        if full && another() {
             return Err(ReasonCode::QUOTA_EXCEEDED);
         }
-        if filter.levels().count() > self.shared.limits.filter_levels {
+        drop((shared, private));
+        if filter.levels().count() > limits.filter_levels {
             return Err(ReasonCode::TOPIC_FILTER_INVALID);
         }
         let private = access::is_private(filter.filter());

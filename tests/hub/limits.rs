@@ -70,6 +70,25 @@ async fn subscriptions_are_limited_and_those_that_end_make_room() {
 }
 
 #[tokio::test]
+async fn the_bytes_of_filters_are_limited_and_those_that_end_make_room() {
+    for workers in [1, 2] {
+        let (_hub, address) = hub(workers).await;
+        let mut a = client(address, "a").await;
+        // 256 KiB together.
+        for number in 0..4 {
+            assert_eq!(a.subscribe(&format!("{number:0>65535}"), 1).await, 1);
+        }
+        assert_eq!(a.subscribe("four", 1).await, 1);
+        assert_eq!(a.subscribe("5", 1).await, 0x97);
+        assert_eq!(a.subscribe("clients/a/responses", 1).await, 0x97, "they count together");
+        // One that is there is replaced [MQTT-3.8.4-3].
+        assert_eq!(a.subscribe(&format!("{:0>65535}", 3), 0).await, 0);
+        assert_eq!(a.unsubscribe("four").await, 0);
+        assert_eq!(a.subscribe("5", 1).await, 1);
+    }
+}
+
+#[tokio::test]
 async fn a_filter_has_a_limited_number_of_levels() {
     let (_hub, address) = hub(1).await;
     let mut a = client(address, "a").await;
