@@ -10,7 +10,7 @@ use ntex_mqtt::v3::{
     Handshake, HandshakeAck, ProtocolMessage, ProtocolMessageAck, Publish, Session, control,
 };
 
-use super::{Seat, SessionError, client_id, whole};
+use super::{Seat, SessionError, client_id, take_turns, whole};
 use crate::core::packet::{Qos, ReasonCode, Subscription};
 use crate::core::topic::TopicFilter;
 use crate::hub::access::{Credentials, Protocol};
@@ -123,7 +123,8 @@ pub(super) async fn protocol(
         ProtocolMessage::Subscribe(subscribe) => subscribe_all(session, subscribe).await,
         ProtocolMessage::Unsubscribe(unsubscribe) => {
             let filters = unsubscribe.iter().filter_map(|filter| TopicFilter::new(&**filter).ok());
-            for filter in filters {
+            for (place, filter) in filters.enumerate() {
+                take_turns(place).await;
                 session.worker.unsubscribe(&session.client, &filter);
             }
             unsubscribe.ack()
@@ -143,7 +144,8 @@ async fn subscribe_all(session: &V3, mut subscribe: control::Subscribe) -> Proto
         .map(|entry| (entry.topic().clone(), convert::from_qos(entry.qos())))
         .collect();
     let mut reasons = Vec::with_capacity(wanted.len());
-    for (filter, qos) in wanted {
+    for (place, (filter, qos)) in wanted.into_iter().enumerate() {
+        take_turns(place).await;
         reasons.push(match TopicFilter::new(&*filter) {
             Ok(filter) => {
                 let subscription = Subscription { filter, qos, no_local: false };

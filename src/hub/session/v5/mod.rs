@@ -3,7 +3,8 @@
 //! ntex-mqtt gives the codec. Its server is not used for this version: a chain of services lies between
 //! a packet and what is done for it, whose futures are moved and asked for their readiness each time,
 //! and that was more than half of the hub's work for a message. Here the packets of a connection are
-//! taken one by one from its read buffer, and everything but a SUBSCRIBE is done when the next is taken.
+//! taken one by one from its read buffer, and everything but a change of subscriptions is done when the next
+//! is taken.
 
 mod aliases;
 mod handshake;
@@ -15,11 +16,11 @@ use std::future::poll_fn;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use ntex::io::{IoBoxed, RecvError};
 use ntex_mqtt::error::DecodeError;
-use ntex_mqtt::v5::codec::{Codec, Disconnect, DisconnectReasonCode, Subscribe};
+use ntex_mqtt::v5::codec::{Codec, Disconnect, DisconnectReasonCode, Subscribe, Unsubscribe};
 use tokio::time::timeout;
 
 use self::aliases::Aliases;
@@ -33,6 +34,10 @@ use crate::link::ntex::convert::LastTopics;
 /// Packets taken in one turn before the task yields, so that a busy connection does not starve the
 /// others of its worker.
 const PACKETS_PER_TURN: usize = 256;
+
+/// How long a turn may be; it is exceeded by one packet at most. What a packet costs is up to clients: a
+/// message whose topic matches thousands of filters takes milliseconds.
+const TURN: Duration = Duration::from_micros(500);
 
 /// How long what was written last may take to leave.
 const FAREWELL: Duration = Duration::from_secs(1);
@@ -48,6 +53,12 @@ struct Connection {
     /// CONNECT asked for a session that outlives the connection.
     session_expires: bool,
     seat: Rc<Seat>,
+}
+
+/// A packet that takes its time.
+enum Subscriptions {
+    Begin(Subscribe),
+    End(Unsubscribe),
 }
 
 /// Why a connection is over.
@@ -83,8 +94,8 @@ impl Connection {
         let ended = loop {
             match poll_fn(|cx| self.poll(cx)).await {
                 // What follows it waits, so that answers have the order of their requests.
-                Ok(subscribe) => {
-                    if let Err(ended) = self.subscribe(subscribe).await {
+                Ok(packet) => {
+                    if let Err(ended) = self.change_subscriptions(packet).await {
                         break ended;
                     }
                 }
@@ -101,7 +112,8 @@ impl Connection {
     }
 
     /// Takes packets until one has to wait, or the connection is over.
-    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<Subscribe, Ended>> {
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<Subscriptions, Ended>> {
+        let end = Instant::now() + TURN;
         for _ in 0..PACKETS_PER_TURN {
             match self.io.poll_recv(&*self.codec, cx) {
                 // What comes behind our own DISCONNECT is not answered.
@@ -132,6 +144,9 @@ impl Connection {
                 Poll::Ready(Err(RecvError::PeerGone(_) | RecvError::KeepAlive)) => {
                     return Poll::Ready(Err(Ended::Lost));
                 }
+            }
+            if Instant::now() >= end {
+                break;
             }
         }
         cx.waker().wake_by_ref();

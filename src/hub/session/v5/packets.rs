@@ -10,16 +10,17 @@ use ntex_mqtt::v5::codec::{
     SubscriptionOptions, Unsubscribe, UnsubscribeAck, UnsubscribeAckReason,
 };
 
-use super::{Connection, Ended};
+use super::{Connection, Ended, Subscriptions};
 use crate::core::packet::{ReasonCode, Subscription};
 use crate::core::topic::{TopicError, TopicFilter};
 use crate::hub::convert;
+use crate::hub::session::take_turns;
 use crate::link::ntex::convert::message;
 use crate::link::{Absence, Acknowledgement};
 
 impl Connection {
-    /// Does what a packet asks for. A SUBSCRIBE is given back: it takes its time.
-    pub(super) fn receive(&mut self, decoded: Decoded) -> Result<Option<Subscribe>, Ended> {
+    /// Does what a packet asks for. One that changes subscriptions is given back: it takes its time.
+    pub(super) fn receive(&mut self, decoded: Decoded) -> Result<Option<Subscriptions>, Ended> {
         match decoded {
             Decoded::Publish(packet, payload, _) => self.publish(packet, payload)?,
             Decoded::Packet(Packet::PublishAck(ack), _) => {
@@ -28,8 +29,12 @@ impl Connection {
                     self.seat.worker.drain(&self.seat.client);
                 }
             }
-            Decoded::Packet(Packet::Subscribe(packet), _) => return Ok(Some(packet)),
-            Decoded::Packet(Packet::Unsubscribe(packet), _) => self.unsubscribe(&packet)?,
+            Decoded::Packet(Packet::Subscribe(packet), _) => {
+                return Ok(Some(Subscriptions::Begin(packet)));
+            }
+            Decoded::Packet(Packet::Unsubscribe(packet), _) => {
+                return Ok(Some(Subscriptions::End(packet)));
+            }
             Decoded::Packet(Packet::PingRequest, _) => self.send(Packet::PingResponse),
             Decoded::Packet(Packet::Disconnect(packet), _) => return Err(self.left(&packet)),
             // Nothing else may come from a client of a server without QoS 2 and AUTH.
@@ -81,7 +86,17 @@ impl Connection {
         Ok(())
     }
 
-    pub(super) async fn subscribe(&mut self, packet: Subscribe) -> Result<(), Ended> {
+    pub(super) async fn change_subscriptions(
+        &mut self,
+        packet: Subscriptions,
+    ) -> Result<(), Ended> {
+        match packet {
+            Subscriptions::Begin(packet) => self.subscribe(packet).await,
+            Subscriptions::End(packet) => self.unsubscribe(&packet).await,
+        }
+    }
+
+    async fn subscribe(&mut self, packet: Subscribe) -> Result<(), Ended> {
         let Subscribe { packet_id, id, topic_filters, .. } = packet;
         if id.is_some() {
             // CONNACK has said that there are none [MQTT-3.2.2.3.12].
@@ -94,7 +109,8 @@ impl Connection {
         }
         self.check_reasons(topic_filters.len())?;
         let mut status = Vec::with_capacity(topic_filters.len());
-        for (filter, options) in topic_filters {
+        for (place, (filter, options)) in topic_filters.into_iter().enumerate() {
+            take_turns(place).await;
             let reason = match subscription(&filter, options)? {
                 Some(wanted) => self.seat.worker.subscribe(&self.seat.client, wanted).await,
                 None => ReasonCode::TOPIC_FILTER_INVALID,
@@ -112,14 +128,15 @@ impl Connection {
         Ok(())
     }
 
-    fn unsubscribe(&mut self, packet: &Unsubscribe) -> Result<(), Ended> {
+    async fn unsubscribe(&mut self, packet: &Unsubscribe) -> Result<(), Ended> {
         if packet.topic_filters.is_empty() {
             // [MQTT-3.10.3-2]
             return Err(Ended::Violated(DisconnectReasonCode::ProtocolError));
         }
         self.check_reasons(packet.topic_filters.len())?;
         let mut status = Vec::with_capacity(packet.topic_filters.len());
-        for filter in &packet.topic_filters {
+        for (place, filter) in packet.topic_filters.iter().enumerate() {
+            take_turns(place).await;
             let reason = match topic_filter(filter)? {
                 Some(filter) => self.seat.worker.unsubscribe(&self.seat.client, &filter),
                 None => ReasonCode::TOPIC_FILTER_INVALID,
