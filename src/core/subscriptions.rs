@@ -40,6 +40,19 @@ pub struct Routed {
     pub spared: bool,
 }
 
+/// What a filter counts for in [`Subscriptions::bytes_of`]: its bytes, the share name included, and 32 for
+/// each level, which is a place of its own in the table, and one more that a search may have to look at.
+///
+/// ```
+/// use tower_mqtt::core::{subscriptions::bytes, topic::TopicFilter};
+///
+/// assert_eq!(bytes(&TopicFilter::new("recipes/+")?), 9 + 2 * 32);
+/// # Ok::<(), tower_mqtt::core::topic::TopicError>(())
+/// ```
+pub fn bytes(filter: &TopicFilter) -> usize {
+    filter.as_str().len() + 32 * filter.levels().count()
+}
+
 /// The subscriptions of all clients of a hub.
 ///
 /// `C` is the key of a client, `Q` the quality of service. Routing takes `&self` only, so that the
@@ -112,7 +125,7 @@ impl<C: Copy + Eq + Hash, Q: Copy + Ord> Subscriptions<C, Q> {
             self.len += 1;
             let filters = self.clients.entry(client).or_default();
             filters.set.insert(filter.clone());
-            filters.bytes += filter.as_str().len();
+            filters.bytes += bytes(filter);
         }
         replaced
     }
@@ -123,7 +136,7 @@ impl<C: Copy + Eq + Hash, Q: Copy + Ord> Subscriptions<C, Q> {
         if !filters.set.remove(filter) {
             return false;
         }
-        filters.bytes -= filter.as_str().len();
+        filters.bytes -= bytes(filter);
         if filters.set.is_empty() {
             self.forget(client);
         }
@@ -153,7 +166,7 @@ impl<C: Copy + Eq + Hash, Q: Copy + Ord> Subscriptions<C, Q> {
         self.clients.get(&client).map_or(0, |filters| filters.set.len())
     }
 
-    /// The bytes of the filters a client is subscribed to, share names included.
+    /// The [`bytes`] of the filters a client is subscribed to.
     pub fn bytes_of(&self, client: C) -> usize {
         self.clients.get(&client).map_or(0, |filters| filters.bytes)
     }
@@ -456,14 +469,14 @@ mod tests {
         let mut table = Table::new();
         assert_eq!(table.subscribe(1, &filter("a"), qos(2)), None);
         assert_eq!(table.subscribe(1, &filter("a"), not_own(0)), Some(qos(2)));
-        assert_eq!((table.len(), table.count_of(1), table.bytes_of(1)), (1, 1, 1));
+        assert_eq!((table.len(), table.count_of(1), table.bytes_of(1)), (1, 1, 33));
         assert_eq!(routed(&table, "a", None), [(1, 0)]);
         assert_eq!(table.subscribe(1, &filter("$share/g/a"), qos(1)), None);
         assert_eq!(routed(&table, "a", None), [(1, 0), (1, 1)]);
-        assert_eq!(table.bytes_of(1), "a".len() + "$share/g/a".len());
+        assert_eq!(table.bytes_of(1), "a".len() + "$share/g/a".len() + 64);
         assert!(table.unsubscribe(1, &filter("a")) && !table.unsubscribe(1, &filter("a")));
         assert_eq!(routed(&table, "a", None), [(1, 1)]);
-        assert_eq!(table.bytes_of(1), "$share/g/a".len());
+        assert_eq!(table.bytes_of(1), "$share/g/a".len() + 32);
         assert!(table.unsubscribe(1, &filter("$share/g/a")));
         assert!(table.is_empty() && table.index.is_empty() && table.clients.is_empty());
     }

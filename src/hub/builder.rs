@@ -40,8 +40,9 @@ pub struct HubLimits {
     pub receive_maximum: u16,
     /// Subscriptions of a client. 1,024 by default.
     pub subscriptions: usize,
-    /// Bytes of the topic filters of a client, share names included. 256 KiB by default, so that as many
-    /// filters as a client may have can have 256 bytes each.
+    /// [Bytes](crate::core::subscriptions::bytes) of the topic filters of a client: 32 for each level are
+    /// added to those of its text. 256 KiB by default: as many filters as a client may have can have
+    /// five levels and 96 bytes each.
     pub subscription_bytes: usize,
     /// Levels of a topic filter: the routing table has a node for each. 128 by default.
     pub filter_levels: usize,

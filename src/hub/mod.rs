@@ -120,7 +120,7 @@
 //! | topic aliases of a client | 16 | DISCONNECT 0x94 |
 //! | CONNACK, when the client has set a Maximum Packet Size | that | CONNACK 0x95 if that fits, and closed |
 //! | SUBACK and UNSUBACK, when it has | that | DISCONNECT 0x95 |
-//! | subscriptions of a client | 1,024, with 256 KiB of filters | SUBACK 0x97 |
+//! | subscriptions of a client | 1,024, with 256 KiB of filters, where each level counts for 32 bytes more | SUBACK 0x97 |
 //! | bytes of a device's name | 1,024 | the client does not have this name |
 //! | levels of a topic filter | 128 | SUBACK 0x8F |
 //! | messages waiting for a client | 1,024 messages, 4 MiB | PUBACK 0x97 when nobody else takes it, or 503 to the requester |

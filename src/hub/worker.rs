@@ -20,7 +20,7 @@ use super::loops::Loops;
 use super::shared::{Acknowledge, ClientKey, Mail, Mailbox, Order, Shared};
 use super::{in_process, session};
 use crate::core::packet::{Qos, ReasonCode, Subscription};
-use crate::core::subscriptions::{Recipient, SubscribeOptions, Subscriptions};
+use crate::core::subscriptions::{Recipient, SubscribeOptions, Subscriptions, bytes};
 use crate::core::topic::TopicFilter;
 use crate::link::ntex::publish::PublishWriter;
 use crate::link::ntex::thread::Thread;
@@ -274,20 +274,19 @@ impl Worker {
             return Err(ReasonCode::UNSPECIFIED_ERROR);
         }
         let limits = &self.shared.limits;
+        if filter.levels().count() > limits.filter_levels {
+            return Err(ReasonCode::TOPIC_FILTER_INVALID);
+        }
         let (shared, private) = (self.routes.borrow(), self.private.borrow());
         let count = shared.count_of(client.key) + private.count_of(client.key);
-        let bytes = shared.bytes_of(client.key) + private.bytes_of(client.key);
-        let full = count >= limits.subscriptions
-            || bytes.saturating_add(filter.as_str().len()) > limits.subscription_bytes;
+        let size = shared.bytes_of(client.key) + private.bytes_of(client.key) + bytes(filter);
+        let full = count >= limits.subscriptions || size > limits.subscription_bytes;
         // One that is there is replaced [MQTT-3.8.4-3].
         let another = || !self.table(filter).borrow().contains(client.key, filter);
         if full && another() {
             return Err(ReasonCode::QUOTA_EXCEEDED);
         }
         drop((shared, private));
-        if filter.levels().count() > limits.filter_levels {
-            return Err(ReasonCode::TOPIC_FILTER_INVALID);
-        }
         let private = access::is_private(filter.filter());
         if private && !access::owns(&client.response_base, filter) {
             return Err(ReasonCode::NOT_AUTHORIZED);
