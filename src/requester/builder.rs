@@ -25,13 +25,14 @@ pub(super) const LONGEST: Duration = Duration::from_hours(30 * 365 * 24);
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum OnDisconnect {
     /// They fail at once with [`Disconnected`](crate::RequestError::Disconnected), and so do calls
-    /// made before the connection is back. The default: the caller knows best what to do.
+    /// made before the connection is back. They are not sent again either, not even in a session that
+    /// the server kept. The default: the caller knows best what to do.
     #[default]
     FailFast,
     /// They wait for the connection until their deadline.
     ///
     /// With a session that the server kept, what was not acknowledged is sent again with the same
-    /// correlation data, and what was acknowledged goes on waiting. Without it, only requests at QoS 1
+    /// correlation data and packet identifier, and what was acknowledged goes on waiting. Without it, only requests at QoS 1
     /// that are declared [`idempotent`](crate::Request::idempotent) are sent again, and the others
     /// fail with `Disconnected(Unknown)`. What was never sent waits in either case.
     RideThrough,

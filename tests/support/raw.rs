@@ -317,6 +317,23 @@ impl Raw {
         Self { version, ..Self::open(address).await }
     }
 
+    /// Connects, and is accepted, with little room for what it does not read.
+    pub(crate) async fn connect_small(address: SocketAddr, connect: &Connect) -> Self {
+        let socket = tokio::net::TcpSocket::new_v4().expect("a socket");
+        socket.set_recv_buffer_size(128 * 1024).expect("an option that TCP has");
+        let stream = socket.connect(address).await.expect("the server listens");
+        let mut raw = Self { stream, version: connect.version, last_id: 0 };
+        raw.send(&connect.bytes()).await;
+        let answer = raw.read().await;
+        assert!(matches!(answer, Some(Packet::ConnAck { reason: 0, .. })), "{answer:?}");
+        raw
+    }
+
+    /// The connection itself, for bytes that are no packets and for reading nothing.
+    pub(crate) fn into_stream(self) -> TcpStream {
+        self.stream
+    }
+
     /// Where it connects from.
     pub(crate) fn local_address(&self) -> String {
         self.stream.local_addr().expect("connected").to_string()

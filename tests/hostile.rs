@@ -1,0 +1,63 @@
+//! The embedded hub under hostile clients. Each attack goes on while a witness, a requester and a responder
+//! on the same hub, makes its calls; what the attacker is told is asserted. What one packet does is in
+//! `tests/hub/`; the table of all of them is in `src/docs/threat_model.md`.
+#![cfg(feature = "ntex")]
+
+#[path = "hostile/connecting.rs"]
+mod connecting;
+#[path = "hostile/impostors.rs"]
+mod impostors;
+#[path = "hostile/memory.rs"]
+mod memory;
+#[path = "hostile/ratios.rs"]
+mod ratios;
+#[path = "support/raw.rs"]
+mod raw;
+#[path = "hostile/table.rs"]
+mod table;
+#[path = "hostile/topics.rs"]
+mod topics;
+#[path = "hostile/traffic.rs"]
+mod traffic;
+#[path = "hostile/witness.rs"]
+mod witness;
+
+use std::future::Future;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use tower_mqtt::Hub;
+use tower_mqtt::hub::{HubBuilder, HubLimits};
+
+use self::raw::{Connect, Packet, Raw};
+
+/// Nothing here may take longer.
+async fn soon<T>(future: impl Future<Output = T>) -> T {
+    tokio::time::timeout(Duration::from_secs(60), future).await.expect("it happens soon")
+}
+
+async fn start(builder: HubBuilder) -> (Hub, SocketAddr) {
+    let hub = builder.bind("127.0.0.1:0").start().await.expect("started");
+    let address = hub.local_addr().expect("bound");
+    (hub, address)
+}
+
+async fn limited(change: impl FnOnce(&mut HubLimits)) -> (Hub, SocketAddr) {
+    start(Hub::builder().limits(change)).await
+}
+
+/// An MQTT 5 client without special wishes.
+async fn client(address: SocketAddr, client_id: &str) -> Raw {
+    Raw::connect(address, &Connect::new(client_id)).await
+}
+
+/// The reason of the DISCONNECT that ends a connection, if there is one.
+async fn last_words(raw: &mut Raw) -> Option<u8> {
+    let mut reason = None;
+    while let Some(packet) = raw.read().await {
+        if let Packet::Disconnect { reason: last } = packet {
+            reason = Some(last);
+        }
+    }
+    reason
+}

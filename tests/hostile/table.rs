@@ -1,0 +1,41 @@
+//! The table of attacks in the documentation.
+
+use std::fs;
+use std::path::Path;
+
+/// Every test of the folder and those below, as `file::test`.
+fn tests(folder: &Path, found: &mut Vec<String>) {
+    for entry in fs::read_dir(folder).expect("a folder") {
+        let path = entry.expect("an entry").path();
+        if path.is_dir() {
+            tests(&path, found);
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            let text = fs::read_to_string(&path).expect("text");
+            let file = path.file_stem().expect("a name").to_string_lossy();
+            let attributes = ["test]", "tokio::test]", "tokio::test("];
+            for part in text.split("#[").filter(|p| attributes.iter().any(|a| p.starts_with(a))) {
+                let name = part.split_once("fn ").and_then(|(_, rest)| rest.split('(').next());
+                found.push(format!("{file}::{}", name.expect("a function")));
+            }
+        }
+    }
+}
+
+#[test]
+fn every_test_that_the_table_names_exists() {
+    let mut found = Vec::new();
+    tests(&Path::new(env!("CARGO_MANIFEST_DIR")).join("tests"), &mut found);
+    let page = include_str!("../../src/docs/threat_model.md");
+    let (_, section) = page.split_once("# The hub under attack").expect("the section");
+    let section = section.split("\n# ").next().expect("it has a text");
+    let rows: Vec<_> = section.lines().filter(|line| line.starts_with("| ")).skip(1).collect();
+    assert!(rows.len() > 15, "{rows:?}");
+    for row in rows {
+        let last = row.trim_end_matches(" |").rsplit(" | ").next().expect("a cell");
+        let names: Vec<_> = last.split('`').skip(1).step_by(2).collect();
+        assert!(!names.is_empty(), "{row}");
+        for name in names {
+            assert!(found.iter().any(|test| test == name), "{name} of {row}");
+        }
+    }
+}
