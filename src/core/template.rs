@@ -29,8 +29,8 @@ pub enum RenderError {
         /// The name of the capture.
         name: String,
     },
-    /// The value has a `/` (allowed in a `{name*}` only), `+`, `#` or U+0000, or it would make
-    /// the topic start with `$`.
+    /// The value has a `/` (allowed in a `{name*}` only), `+`, `#` or a control character, or it would
+    /// make the topic start with `$`.
     #[error("the value for `{name}` has a character that may not stand there")]
     Forbidden {
         /// The name of the capture.
@@ -192,11 +192,11 @@ impl TopicTemplate {
                 Level::Literal(text) => topic.push_str(text),
                 Level::Capture { name, affix } => {
                     topic.push_str(&affix.prefix);
-                    push_value(&mut topic, name, value(name), &['/', '+', '#', '\0'])?;
+                    push_value(&mut topic, name, value(name), &['/', '+', '#'])?;
                     topic.push_str(&affix.suffix);
                 }
                 Level::Rest { name } => {
-                    push_value(&mut topic, name, value(name), &['+', '#', '\0'])?;
+                    push_value(&mut topic, name, value(name), &['+', '#'])?;
                 }
             }
         }
@@ -376,7 +376,8 @@ fn push_value(
         return Err(RenderError::Empty { name: name() });
     }
     // [MQTT-4.7.2-1]: a topic of the template never starts with a captured `$`
-    if value.contains(forbidden) || (topic.is_empty() && value.starts_with('$')) {
+    let reserved = topic.is_empty() && value.starts_with('$');
+    if value.contains(forbidden) || value.contains(char::is_control) || reserved {
         return Err(RenderError::Forbidden { name: name() });
     }
     topic.push_str(value);
@@ -468,6 +469,9 @@ mod tests {
             ("a/{id}", Some("+"), RenderError::Forbidden { name: name() }),
             ("a/{id*}", Some("x/#"), RenderError::Forbidden { name: name() }),
             ("a/{id*}", Some("\0"), RenderError::Forbidden { name: name() }),
+            ("a/{id}", Some("\n"), RenderError::Forbidden { name: name() }),
+            ("a/id={id}", Some("x\u{7f}"), RenderError::Forbidden { name: name() }),
+            ("a/{id*}", Some("x/\u{85}"), RenderError::Forbidden { name: name() }),
             ("{id}/a", Some("$SYS"), RenderError::Forbidden { name: name() }),
             ("{id}hare/g/a", Some("$s"), RenderError::Forbidden { name: name() }),
             ("{id*}", Some("$share/g/a"), RenderError::Forbidden { name: name() }),
