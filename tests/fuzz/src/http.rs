@@ -31,7 +31,7 @@ pub fn run(input: &[u8]) {
     for code in ACCEPTED.iter().filter(|code| contains(&answer, code)) {
         assert!(contains(&input, code), "accepted: {} for {}", text(&answer), text(&input));
     }
-    let alive = server.send(b"GET /healthz HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n");
+    let alive = server.ask(b"GET /healthz HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n");
     assert_eq!(status(&alive), Some(200), "{}", text(&alive));
 }
 

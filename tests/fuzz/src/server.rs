@@ -1,6 +1,6 @@
 //! A gateway, and a client for HTTP that sends bytes.
 
-use std::io::{Read, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::time::Duration;
 
@@ -10,6 +10,12 @@ use ulid::Ulid;
 
 /// Nothing takes longer, but a hang.
 const LIMIT: Duration = Duration::from_secs(20);
+
+/// How long bytes that lack something keep the fuzzer waiting.
+const MOMENT: Duration = Duration::from_millis(10);
+
+/// Ends what was sent before, and has the gateway close.
+const LAST: &[u8] = b"\r\n\r\nGET /healthz HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n";
 
 pub(crate) const KEY: &str = "testid";
 pub(crate) const TOKEN: &str = "fuzz-token";
@@ -57,26 +63,43 @@ impl Server {
         Self { address: gateway.http_addrs()[0], secret, _gateway: gateway, _runtime: runtime }
     }
 
-    /// What comes back until the gateway closes, after `bytes` and no more.
+    /// What comes back for one request with `Connection: close`.
+    pub(crate) fn ask(&self, request: &[u8]) -> Vec<u8> {
+        let mut answer = Vec::new();
+        let ended = read(&mut self.open(request, LIMIT), &mut answer);
+        assert!(ended, "the gateway neither answers nor closes: {answer:?}");
+        answer
+    }
+
+    /// What comes back for bytes of which a part may be missing. The gateway gives up a request whose
+    /// client hangs up, so it is given a moment before the end.
     pub(crate) fn send(&self, bytes: &[u8]) -> Vec<u8> {
+        let mut answer = Vec::new();
+        let mut stream = self.open(&[bytes, LAST].concat(), MOMENT);
+        if !read(&mut stream, &mut answer) {
+            let _ = stream.shutdown(Shutdown::Write);
+            stream.set_read_timeout(Some(LIMIT)).expect("an option");
+            let ended = read(&mut stream, &mut answer);
+            assert!(ended, "the gateway does not close: {answer:?}");
+        }
+        answer
+    }
+
+    fn open(&self, bytes: &[u8], patience: Duration) -> TcpStream {
         let mut stream = TcpStream::connect(self.address).expect("the gateway accepts");
-        stream.set_read_timeout(Some(LIMIT)).expect("an option");
+        stream.set_read_timeout(Some(patience)).expect("an option");
         stream.set_nodelay(true).expect("an option");
         // It may close before it has read all.
         let _ = stream.write_all(bytes);
-        let _ = stream.shutdown(Shutdown::Write);
-        read_to_end(&mut stream)
+        stream
     }
 }
 
-fn read_to_end(stream: &mut TcpStream) -> Vec<u8> {
-    let mut answer = Vec::new();
-    match stream.read_to_end(&mut answer) {
-        Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {
-            panic!("the gateway neither answers nor closes: {answer:?}")
-        }
-        // Bytes that it has not read end in a reset.
-        _ => answer,
+/// Reads to the end; whether it came in time.
+fn read(stream: &mut TcpStream, answer: &mut Vec<u8>) -> bool {
+    match stream.read_to_end(answer) {
+        Err(error) => error.kind() != ErrorKind::WouldBlock,
+        Ok(_) => true,
     }
 }
 

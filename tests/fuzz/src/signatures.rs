@@ -24,7 +24,7 @@ pub fn run(input: &[u8]) {
     if !sent.change(usize::from(*part), edits) {
         return;
     }
-    let answer = server.send(&sent.bytes());
+    let answer = server.ask(&sent.bytes());
     let same = sent.says() == signed.says();
     let accepted = is_accepted(&answer);
     let shown = || format!("{sent:?}\n{signed:?}\n{}", String::from_utf8_lossy(&answer));
@@ -33,7 +33,7 @@ pub fn run(input: &[u8]) {
         assert!(accepted, "a right signature is refused: {}", shown());
     }
     if accepted && sent.scheme != Scheme::Tc3 {
-        assert!(!is_accepted(&server.send(&sent.bytes())), "accepted twice: {}", shown());
+        assert!(!is_accepted(&server.ask(&sent.bytes())), "accepted twice: {}", shown());
     }
 }
 
