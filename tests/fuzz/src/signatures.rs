@@ -69,6 +69,8 @@ const METHOD: usize = 0;
 const PATH: usize = 1;
 const QUERY: usize = 2;
 const BODY: usize = 3;
+/// Tencent's SDKs do not sign these.
+const UNSIGNED: [&str; 2] = ["X-TC-Action", "X-TC-Version"];
 /// From here on.
 const HEADERS: usize = 4;
 
@@ -161,6 +163,7 @@ impl Sent {
     fn header_values(&self, form: fn(&[u8]) -> Vec<u8>) -> Vec<Vec<u8>> {
         let values = self.headers.iter().zip(&self.parts[HEADERS..]);
         values
+            .filter(|(name, _)| !UNSIGNED.contains(name))
             .map(|(name, value)| match *name {
                 "Authorization" => authorization(value),
                 _ => form(value.trim_ascii()),
@@ -270,7 +273,6 @@ fn tc3(server: &Server) -> Sent {
         ("Authorization", authorization),
     ];
     let mut sent = Sent::post(Scheme::Tc3, String::new(), body.to_owned(), &headers);
-    // Not signed, as the SDKs do not sign them.
     for (name, value) in [("X-TC-Action", "PublishRRPCMessage"), ("X-TC-Version", "2021-04-08")] {
         sent.headers.push(name);
         sent.parts.push(value.as_bytes().to_vec());
