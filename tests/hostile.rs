@@ -33,7 +33,7 @@ use self::raw::{Connect, Packet, Raw};
 
 /// Nothing here may take longer.
 async fn soon<T>(future: impl Future<Output = T>) -> T {
-    tokio::time::timeout(Duration::from_secs(60), future).await.expect("it happens soon")
+    tokio::time::timeout(Duration::from_mins(1), future).await.expect("it happens soon")
 }
 
 async fn start(builder: HubBuilder) -> (Hub, SocketAddr) {

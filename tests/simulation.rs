@@ -105,9 +105,7 @@ fn play(plan: Plan, traced: bool) -> Arc<Record> {
 }
 
 fn violations(plan: &Plan) -> Vec<String> {
-    let record = play(plan.clone(), false);
-    let violations = record.lock().violations.clone();
-    violations
+    play(plan.clone(), false).violations()
 }
 
 fn traced(plan: Plan) -> Vec<String> {

@@ -24,7 +24,10 @@ const IN_FLIGHT: [usize; 2] = [1, 32];
 
 type Attack = Pin<Box<dyn Future<Output = ()> + Send>>;
 
-fn attacks() -> Vec<(&'static str, fn(SocketAddr) -> Attack)> {
+/// What it is called, and how it begins.
+type Named = (&'static str, fn(SocketAddr) -> Attack);
+
+fn attacks() -> Vec<Named> {
     vec![
         ("100 slow CONNECTs", |a| Box::pin(connecting::slow_connects(a, Steps::default()))),
         ("400 silent connections", |a| {

@@ -73,7 +73,7 @@ async fn a_flood_of_subscriptions_is_refused_beyond_the_limit() {
                 .collect();
             greedy.send(&packet(0x82, &[&[0, 1, 0][..], &filters].concat())).await;
             let Some(Packet::SubAck { reasons }) = greedy.read().await else { panic!("no SUBACK") };
-            let granted = reasons.iter().filter(|reason| **reason == 0).count();
+            let granted = reasons.iter().filter(|reason| **reason < 0x80).count();
             assert_eq!(granted, [500, 500, 24].get(round).copied().unwrap_or(0));
             assert!(reasons[granted..].iter().all(|reason| *reason == 0x97));
             steps.step();

@@ -59,7 +59,7 @@ async fn floods_of_pings_messages_and_subscriptions_leave_room_for_others() {
 pub(super) async fn deaf_subscriber(address: SocketAddr, steps: Steps) {
     let mut deaf = client(address, "deaf").await;
     assert_eq!(deaf.subscribe("loud/#", 0).await, 0);
-    flood(address, publish("loud/1", &[0; 64 * 1024]), steps).await;
+    flood(address, publish("loud/1", &vec![0; 64 * 1024]), steps).await;
     drop(deaf);
 }
 
@@ -108,7 +108,7 @@ async fn who_asks_and_reads_nothing_is_stopped_and_closed() {
         // Fills the buffers of both ends, so that the answers have to wait.
         let mut sender = client(address, "sender").await;
         for _ in 0..200 {
-            sender.publish(0x30, "loud", &[0; 64 * 1024], &Properties::none()).await;
+            sender.publish(0x30, "loud", &vec![0; 64 * 1024], &Properties::none()).await;
         }
         sender.ping().await;
         sender.read().await;

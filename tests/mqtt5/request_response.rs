@@ -151,7 +151,7 @@ async fn correlation_data_arrive_unaltered(server: &Server) {
     let mut second = server.subscriber("second", "+").await;
     let mut asker = server.client("asker").await;
     let every_byte: Vec<u8> = (0..=255).collect();
-    for data in [&b""[..], b"\0", &[0xFF; 16], &every_byte, &[0xC3; 65_535]] {
+    for data in [&b""[..], b"\0", &[0xFF; 16], &every_byte, &vec![0xC3; 65_535]] {
         assert_eq!(asker.ask("ask", b"", &request("answers", data)).await, 0);
         for responder in [&mut first, &mut second] {
             let request = responder.message().await;

@@ -88,7 +88,7 @@ impl Server {
         let mut raw = Raw::open(self.address()).await;
         raw.send(connect).await;
         let said = raw.read_bytes().await;
-        let Some((first, body)) = said else { return None };
+        let (first, body) = said?;
         match first {
             0x20 => assert_eq!(body[0], 0, "{what}: a session in a refusal"),
             other => panic!("{what}: neither CONNACK nor the end, but {other:#x}"),

@@ -78,7 +78,9 @@ fn subscribe(id: u16, filters: &[(&str, u8)]) -> Vec<u8> {
 
 fn unsubscribe(id: u16, filters: &[&str]) -> Vec<u8> {
     let mut body = [&id.to_be_bytes()[..], &[0]].concat();
-    filters.iter().for_each(|filter| body.extend(string(filter)));
+    for filter in filters {
+        body.extend(string(filter));
+    }
     packet(0xA2, &body)
 }
 

@@ -81,13 +81,11 @@ impl<'a> Case<'a> {
                 wrong.push(format!("{status} where no status is carried"));
                 false
             }
-            Ending::Answered { status: 503, .. } => true,
             Ending::Answered { status: 500, .. } => {
                 matches!(call.act, Act::Panic | Act::PanicAfter(_))
             }
             Ending::Answered { status: 404, .. } => call.act == Act::Fail,
             Ending::Answered { status: 408, .. } => group.dedup,
-            Ending::Answered { .. } => false,
             Ending::Failed(RequestError::Disconnected(_)) => !self.cuts().is_empty(),
             Ending::Failed(RequestError::Closed) => {
                 self.record.lock().closed.contains(&self.place())
@@ -98,6 +96,7 @@ impl<'a> Case<'a> {
             Ending::Failed(RequestError::NoResponder | RequestError::Rejected(_)) => {
                 !self.record.plan.calm
             }
+            Ending::Answered { status, .. } => *status == 503,
             Ending::Failed(_) => false,
         };
         if !possible {

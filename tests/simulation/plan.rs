@@ -176,11 +176,10 @@ impl Plan {
             weather.keeps_sessions = random.percent(50);
         }
         weather.receive_maximum = random.maybe(25, |random| random.one_of(&[1, 2, 3]));
-        let groups: Vec<Group> = (0..1 + random.index(3))
+        let groups: Vec<Group> = (0..=random.index(3))
             .map(|number| Group::new(number == 0 && few_ids, calm, random))
             .collect();
-        let calls: Vec<Call> =
-            (0..1 + random.index(14)).map(|_| Call::new(&groups, random)).collect();
+        let calls: Vec<Call> = (0..=random.index(14)).map(|_| Call::new(&groups, random)).collect();
         let mut plan = Self { seed, calm, weather, groups, calls, faults: Vec::new() };
         let count = random.index(8);
         plan.faults = (0..count).filter_map(|_| plan.fault(cuts, few_ids, random)).collect();

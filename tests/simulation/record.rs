@@ -112,6 +112,10 @@ impl Record {
         self.lock().violations.push(what);
     }
 
+    pub fn violations(&self) -> Vec<String> {
+        self.lock().violations.clone()
+    }
+
     pub fn take_lines(&self) -> Vec<String> {
         self.lock().lines.take().unwrap_or_default()
     }

@@ -29,7 +29,7 @@ pub struct World {
 }
 
 /// Longer than any rest and any quarantine.
-const LULL: Duration = Duration::from_secs(60);
+const LULL: Duration = Duration::from_mins(1);
 
 /// Plays the plan of the record, which tells what happened.
 pub async fn play(record: &Arc<Record>) {
@@ -250,17 +250,16 @@ impl World {
 
     /// Once more from every requester, now that nothing goes wrong.
     async fn probe(&self) {
-        let mut number = self.record.plan.calls.len();
-        for ((group, asker), requester) in &self.askers {
+        let numbers = self.record.plan.calls.len()..;
+        for (number, ((group, asker), requester)) in numbers.zip(&self.askers) {
             let closed = |place| self.record.lock().closed.contains(&place);
             let serves =
                 |at: &usize| self.is_serving(*group, *at) && !closed(self.place_of(*group, *at));
             let answerers = &self.record.plan.groups[*group].answerers;
-            let served = (0..answerers.len()).find(serves);
-            if let Some(at) = served.filter(|_| !closed(Place::Asker(*group, *asker))) {
+            let there = (0..answerers.len()).find(serves);
+            if let Some(at) = there.filter(|_| !closed(Place::Asker(*group, *asker))) {
                 ask_probe(&self.record, requester, (*group, at), number).await;
             }
-            number += 1;
         }
     }
 

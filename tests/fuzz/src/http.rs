@@ -7,7 +7,7 @@
 use std::sync::{LazyLock, Mutex, PoisonError};
 use std::time::SystemTime;
 
-use crate::server::{Server, status};
+use super::server::{Server, status};
 
 /// What only comes after a right signature.
 const ACCEPTED: [&[u8]; 5] = [

@@ -12,7 +12,7 @@ use std::time::SystemTime;
 
 use ulid::Ulid;
 
-use crate::server::{KEY, Server, status};
+use super::server::{KEY, Server, status};
 
 pub fn run(input: &[u8]) {
     static SERVER: LazyLock<Mutex<Server>> = LazyLock::new(|| Mutex::new(Server::start()));
@@ -243,7 +243,8 @@ fn acs3(server: &Server) -> Sent {
     ];
     let names: Vec<_> = headers.iter().map(|(name, _)| *name).collect();
     let names = names.join(";");
-    let lines: String = headers.iter().map(|(name, value)| format!("{name}:{value}\n")).collect();
+    let lines = headers.iter().flat_map(|(name, value)| [name, ":", value, "\n"]);
+    let lines: String = lines.collect();
     let digest = signing::sha256_hex(body.as_bytes());
     let canonical = format!("POST\n/\n{query}\n{lines}\n{names}\n{digest}");
     let text = format!("ACS3-HMAC-SHA256\n{}", signing::sha256_hex(canonical.as_bytes()));

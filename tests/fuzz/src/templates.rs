@@ -29,7 +29,7 @@ pub fn run(input: &[u8]) {
             project(&template, &filter, &onto, topic);
         }
     }
-    route(template, onto, &topics);
+    route(&template, &onto, &topics);
 }
 
 fn is_literal(template: &TopicTemplate) -> bool {
@@ -83,13 +83,13 @@ fn project(
 }
 
 /// The best of two routes is one that captures the topic, and the narrower one if both do.
-fn route(first: TopicTemplate, second: TopicTemplate, topics: &[TopicName]) {
-    assert_eq!(first.conflicts_with(&second), second.conflicts_with(&first));
-    let order = first.cmp_specificity(&second);
-    assert_eq!(order, second.cmp_specificity(&first).reverse());
+fn route(first: &TopicTemplate, second: &TopicTemplate, topics: &[TopicName]) {
+    assert_eq!(first.conflicts_with(second), second.conflicts_with(first));
+    let order = first.cmp_specificity(second);
+    assert_eq!(order, second.cmp_specificity(first).reverse());
     let mut index = RouteIndex::new();
     index.insert(first.clone(), 0).expect("the first has no conflict");
-    assert_eq!(index.insert(second.clone(), 1).is_err(), first.conflicts_with(&second));
+    assert_eq!(index.insert(second.clone(), 1).is_err(), first.conflicts_with(second));
     for topic in topics {
         let best = index.best(topic.as_str()).map(|found| *found.value);
         let (a, b) = (first.capture(topic.as_str()), second.capture(topic.as_str()));
