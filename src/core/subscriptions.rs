@@ -166,7 +166,7 @@ impl<C: Copy + Eq + Hash, Q: Copy + Ord> Subscriptions<C, Q> {
         self.clients.get(&client).map_or(0, |filters| filters.set.len())
     }
 
-    /// The [`bytes`] of the filters a client is subscribed to.
+    /// The [`bytes()`] of the filters a client is subscribed to.
     pub fn bytes_of(&self, client: C) -> usize {
         self.clients.get(&client).map_or(0, |filters| filters.bytes)
     }
