@@ -6,7 +6,7 @@ use std::ops::Range;
 use std::str::FromStr;
 use std::sync::Arc;
 
-use super::topic::{MAX_LEN, TopicFilter, TopicName, check_name};
+use super::topic::{MAX_LEN, TopicFilter, TopicName, check_name, is_unsafe};
 
 mod parse;
 mod project;
@@ -29,8 +29,8 @@ pub enum RenderError {
         /// The name of the capture.
         name: String,
     },
-    /// The value has a `/` (allowed in a `{name*}` only), `+`, `#` or a control character, or it would
-    /// make the topic start with `$`.
+    /// The value has a `/` (allowed in a `{name*}` only), `+`, `#`, a control character or a
+    /// noncharacter of Unicode, or it would make the topic start with `$`.
     #[error("the value for `{name}` has a character that may not stand there")]
     Forbidden {
         /// The name of the capture.
@@ -377,7 +377,7 @@ fn push_value(
     }
     // [MQTT-4.7.2-1]: a topic of the template never starts with a captured `$`
     let reserved = topic.is_empty() && value.starts_with('$');
-    if value.contains(forbidden) || value.contains(char::is_control) || reserved {
+    if value.contains(forbidden) || value.contains(is_unsafe) || reserved {
         return Err(RenderError::Forbidden { name: name() });
     }
     topic.push_str(value);
@@ -472,6 +472,7 @@ mod tests {
             ("a/{id}", Some("\n"), RenderError::Forbidden { name: name() }),
             ("a/id={id}", Some("x\u{7f}"), RenderError::Forbidden { name: name() }),
             ("a/{id*}", Some("x/\u{85}"), RenderError::Forbidden { name: name() }),
+            ("a/{id}", Some("\u{FFFF}"), RenderError::Forbidden { name: name() }),
             ("{id}/a", Some("$SYS"), RenderError::Forbidden { name: name() }),
             ("{id}hare/g/a", Some("$s"), RenderError::Forbidden { name: name() }),
             ("{id*}", Some("$share/g/a"), RenderError::Forbidden { name: name() }),
@@ -561,6 +562,18 @@ mod tests {
             for (at, expected) in values.iter().take(names.len()).enumerate() {
                 prop_assert_eq!(captures.get(topic.as_str(), at).unwrap(), expected);
             }
+        }
+
+        #[test]
+        fn whatever_it_is_filled_in_with_it_does_not_panic(
+            template in any_template(),
+            values in proptest::collection::vec(any::<String>(), 6),
+            strange in "[ab\u{0}\n\u{7F}\u{FDD0}\u{FFFF}\u{1FFFE}]{1,3}",
+        ) {
+            let names: Vec<_> = template.names().map(str::to_owned).collect();
+            let at = |name: &str| names.iter().position(|n| n == name);
+            let _ = template.render(|name| at(name).map(|at| values[at].as_str()));
+            let _ = template.render(|_| Some(&strange));
         }
 
         #[test]
