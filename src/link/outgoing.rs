@@ -193,7 +193,9 @@ impl Outgoing {
         origin: Origin,
         transport: &mut dyn Transport,
     ) -> Result<(), (usize, usize, Message)> {
-        let earlier = self.interrupted.remove(&origin);
+        // Mostly empty: then nothing is hashed.
+        let resumes = !self.interrupted.is_empty();
+        let earlier = resumes.then(|| self.interrupted.remove(&origin)).flatten();
         // [MQTT-3.3.1-1]
         message.dup = earlier.is_some();
         let id = earlier.unwrap_or_else(|| self.next_id());
