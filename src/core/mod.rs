@@ -18,6 +18,8 @@ pub mod subscriptions;
 pub mod template;
 pub mod topic;
 mod waiters;
+#[cfg(any(feature = "ntex", feature = "test-util"))]
+pub(crate) mod wire;
 
 pub(crate) use recent::Recent;
 pub use waiters::Waiters;

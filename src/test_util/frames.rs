@@ -2,7 +2,9 @@
 
 use bytes::{Buf, Bytes, BytesMut};
 
-use super::packet::{Variable, is_first_byte, variable};
+use super::packet::is_first_byte;
+use crate::core::wire;
+use crate::core::wire::Short;
 
 /// The longest packet that is kept until it is complete. The bytes of a longer one pass as they
 /// come.
@@ -75,17 +77,17 @@ impl Frames {
     }
 
     fn packet(&mut self) -> Option<Frame> {
-        let (body, width) = match variable(self.buffer.get(1..)?) {
+        let (body, width) = match wire::length(self.buffer.get(1..)?) {
             _ if !is_first_byte(*self.buffer.first()?) => {
                 self.give_up();
                 return self.next();
             }
-            Variable::Malformed => {
+            Err(Short::Malformed) => {
                 self.give_up();
                 return self.next();
             }
-            Variable::Unfinished => return None,
-            Variable::Is(value, width) => (value, width),
+            Err(Short::Unfinished) => return None,
+            Ok(length) => length,
         };
         let header = 1 + width;
         let length = header + body;
@@ -110,10 +112,10 @@ impl Frames {
 
 fn may_be_connect(bytes: &[u8]) -> bool {
     let Some((0x10, rest)) = bytes.split_first() else { return false };
-    match variable(rest) {
-        Variable::Malformed => false,
-        Variable::Unfinished => true,
-        Variable::Is(_, width) => {
+    match wire::length(rest) {
+        Err(Short::Malformed) => false,
+        Err(Short::Unfinished) => true,
+        Ok((_, width)) => {
             let start = rest.get(width..).unwrap_or_default();
             NAMES.iter().any(|name| start.iter().zip(*name).all(|(found, wanted)| found == wanted))
         }

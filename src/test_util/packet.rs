@@ -7,6 +7,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use crate::core::packet::ReasonCode;
+use crate::core::wire::{Publish, Reader};
 
 /// Topic aliases that are remembered for one direction of a connection; a PUBLISH with a higher one
 /// and no topic has none in its [`Packet`].
@@ -172,19 +173,19 @@ pub(super) enum Version {
 /// What a CONNECT says about its connection. `None`: it is none, or of an unknown version.
 pub(super) fn read_connect(body: &[u8]) -> Option<(Version, Arc<str>)> {
     let mut body = Reader(body);
-    let name = body.data()?;
+    let name = body.data().ok()?;
     // The highest bit of the level is how mosquitto marks a bridge.
-    let version = match (name, body.byte()? & 0x7F) {
+    let version = match (name, body.byte().ok()? & 0x7F) {
         (b"MQIsdp", 3) | (b"MQTT", 4) => Version::V3,
         (b"MQTT", 5) => Version::V5,
         _ => return None,
     };
-    let _flags_and_keep_alive = body.take(3)?;
+    let _flags_and_keep_alive = body.take(3).ok()?;
     if version == Version::V5 {
-        let length = body.variable()?;
-        body.take(length)?;
+        body.properties().ok()?;
     }
-    Some((version, body.text()?.into()))
+    let client_id = str::from_utf8(body.data().ok()?).ok()?;
+    Some((version, client_id.into()))
 }
 
 /// Topic aliases of one direction of a connection, by what was sent in it so far.
@@ -199,43 +200,38 @@ impl Aliases {
         let bytes = packet.bytes.clone();
         let body = bytes.get(header..).unwrap_or_default();
         match kind {
-            Kind::Publish => drop(self.read_publish(packet, body, version)),
+            Kind::Publish => self.read_publish(packet, body, version),
             Kind::ConnAck if version == Version::V5 => packet.reason = code(body.get(1)),
             Kind::Disconnect if version == Version::V5 => {
                 // [MQTT 5 §3.14.2.1] Absent: normal disconnection.
                 packet.reason = code(body.first().or(Some(&0)));
             }
             Kind::PubAck | Kind::PubRec | Kind::PubRel | Kind::PubComp => {
-                packet.packet_id = Reader(body).number();
+                packet.packet_id = Reader(body).number().ok();
                 if version == Version::V5 {
                     // [MQTT 5 §3.4.2.1] Absent: success.
                     packet.reason = code(body.get(2).or(Some(&0)));
                 }
             }
             Kind::Subscribe | Kind::SubAck | Kind::Unsubscribe | Kind::UnsubAck => {
-                packet.packet_id = Reader(body).number();
+                packet.packet_id = Reader(body).number().ok();
             }
             _ => {}
         }
     }
 
-    fn read_publish(&mut self, packet: &mut Packet, body: &[u8], version: Version) -> Option<()> {
-        let first = *packet.bytes.first()?;
+    fn read_publish(&mut self, packet: &mut Packet, body: &[u8], version: Version) {
+        let Some(&first) = packet.bytes.first() else { return };
         packet.qos = first >> 1 & 3;
         packet.dup = first & 8 != 0;
-        let mut rest = Reader(body);
-        let topic = rest.text()?;
-        packet.topic = (!topic.is_empty()).then(|| topic.into());
-        if packet.qos > 0 {
-            packet.packet_id = Some(rest.number()?);
-        }
-        if version == Version::V5 {
-            let length = rest.variable()?;
-            let alias = topic_alias(rest.take(length)?);
-            packet.topic = self.resolve(packet.topic.take(), alias);
-        }
-        packet.payload = packet.bytes.slice_ref(rest.0);
-        Some(())
+        let mut publish = Publish::default();
+        // What it is too short for stays unknown.
+        let _ = publish.read(first, body, version == Version::V5);
+        let Ok(topic) = str::from_utf8(publish.topic) else { return };
+        let topic = (!topic.is_empty()).then(|| topic.into());
+        packet.topic = self.resolve(topic, topic_alias(publish.properties));
+        packet.packet_id = publish.packet_id;
+        packet.payload = packet.bytes.slice_ref(publish.payload);
     }
 
     fn resolve(&mut self, topic: Option<Arc<str>>, alias: Option<u16>) -> Option<Arc<str>> {
@@ -255,74 +251,17 @@ fn topic_alias(properties: &[u8]) -> Option<u16> {
     let mut properties = Reader(properties);
     loop {
         // Identifiers of MQTT 5 §2.2.2.2, by what follows them.
-        match properties.byte()? {
-            0x23 => return properties.number(),
-            0x01 => drop(properties.take(1)?),
-            0x02 => drop(properties.take(4)?),
-            0x0B => drop(properties.variable()?),
-            0x03 | 0x08 | 0x09 => drop(properties.data()?),
-            0x26 => {
-                properties.data()?;
-                properties.data()?;
-            }
+        let skipped = match properties.byte().ok()? {
+            0x23 => return properties.number().ok(),
+            0x01 => properties.take(1).map(drop),
+            0x02 => properties.take(4).map(drop),
+            0x0B => properties.length().map(drop),
+            0x03 | 0x08 | 0x09 => properties.data().map(drop),
+            0x26 => properties.data().and_then(|_| properties.data()).map(drop),
             _ => return None,
-        }
+        };
+        skipped.ok()?;
     }
-}
-
-/// Reads from the front; `None` where it ends too early.
-struct Reader<'a>(&'a [u8]);
-
-impl<'a> Reader<'a> {
-    fn take(&mut self, count: usize) -> Option<&'a [u8]> {
-        let (taken, rest) = self.0.split_at_checked(count)?;
-        self.0 = rest;
-        Some(taken)
-    }
-
-    fn byte(&mut self) -> Option<u8> {
-        self.take(1)?.first().copied()
-    }
-
-    fn number(&mut self) -> Option<u16> {
-        Some(u16::from_be_bytes(self.take(2)?.try_into().ok()?))
-    }
-
-    fn data(&mut self) -> Option<&'a [u8]> {
-        let length = self.number()?;
-        self.take(length.into())
-    }
-
-    fn text(&mut self) -> Option<&'a str> {
-        std::str::from_utf8(self.data()?).ok()
-    }
-
-    fn variable(&mut self) -> Option<usize> {
-        match variable(self.0) {
-            Variable::Is(value, width) => self.take(width).map(|_| value),
-            Variable::Unfinished | Variable::Malformed => None,
-        }
-    }
-}
-
-/// A Variable Byte Integer (MQTT 5 §1.5.5) at the start of some bytes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Variable {
-    /// The value, and how many bytes it takes.
-    Is(usize, usize),
-    Unfinished,
-    Malformed,
-}
-
-pub(super) fn variable(bytes: &[u8]) -> Variable {
-    let mut value = 0;
-    for (index, byte) in bytes.iter().take(4).enumerate() {
-        value |= usize::from(byte & 0x7F) << (7 * index);
-        if byte & 0x80 == 0 {
-            return Variable::Is(value, index + 1);
-        }
-    }
-    if bytes.len() < 4 { Variable::Unfinished } else { Variable::Malformed }
 }
 
 /// Whether a packet may begin with this byte.

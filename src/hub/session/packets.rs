@@ -12,6 +12,7 @@ use ntex::io::{FilterBuf, FilterLayer};
 use ntex::util::{BytePages, BytesMut};
 
 use super::well_formed::may_be_shown;
+use crate::core::wire::{Reader, Short, length, put_length};
 
 /// A layer under MQTT that keeps back what is not a whole packet, and presents MQTT 3.1 as 3.1.1, which is
 /// all that ntex-mqtt knows.
@@ -36,18 +37,18 @@ impl WholePackets {
     fn complete(&self, bytes: &[u8]) -> usize {
         let mut end = 0;
         while let Some((&first, rest)) = bytes[end..].split_first() {
-            match variable_byte_integer(rest) {
-                Length::Unknown => return end,
-                Length::Known(remaining, _) if remaining > self.longest => return bytes.len(),
-                Length::Known(remaining, size) => {
-                    let Some(body) = rest.get(size..size + remaining) else { return end };
+            match length(rest) {
+                Err(Short::Unfinished) => return end,
+                Ok((remaining, _)) if remaining > self.longest => return bytes.len(),
+                Ok((remaining, width)) => {
+                    let Some(body) = rest.get(width..width + remaining) else { return end };
                     if !self.may_be_shown(first, body) {
                         self.malformed.set(true);
                         return end;
                     }
-                    end += 1 + size + remaining;
+                    end += 1 + width + remaining;
                 }
-                Length::Impossible => return bytes.len(),
+                Err(Short::Malformed) => return bytes.len(),
             }
         }
         end
@@ -78,44 +79,30 @@ const TLS_HANDSHAKE: [u8; 2] = [22, 3];
 /// The version of the protocol that a connection begins with; `None` when that is no CONNECT.
 pub(super) fn version(bytes: &[u8]) -> Option<u8> {
     let (&first, rest) = bytes.split_first()?;
-    let Length::Known(_, size) = variable_byte_integer(rest) else { return None };
-    if first >> 4 == CONNECT { protocol_version(&rest[size..]) } else { None }
+    let (_, width) = length(rest).ok()?;
+    if first >> 4 == CONNECT { protocol_version(&rest[width..]) } else { None }
 }
 
 /// The version in a CONNECT, behind the name of the protocol (MQTT 5 §3.1.2.2).
 fn protocol_version(connect: &[u8]) -> Option<u8> {
-    let (_, rest) = string(connect)?;
-    rest.first().copied()
-}
-
-pub(super) fn string(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
-    let (length, rest) = bytes.split_first_chunk()?;
-    rest.split_at_checked(u16::from_be_bytes(*length).into())
+    let mut connect = Reader(connect);
+    connect.data().ok()?;
+    connect.byte().ok()
 }
 
 /// Presents a CONNECT of MQTT 3.1 as one of 3.1.1, which differs in nothing that matters to a server:
 /// what replaces its beginning, and the rest of the bytes. `None`: it is none, or not there completely.
 fn as_v311(bytes: &[u8]) -> Option<(Vec<u8>, &[u8])> {
     let (&first, rest) = bytes.split_first()?;
-    let Length::Known(remaining, size) = variable_byte_integer(rest) else { return None };
-    let rest = rest.get(size..)?;
+    let (remaining, width) = length(rest).ok()?;
+    let rest = rest.get(width..)?;
     if first >> 4 != CONNECT || !rest.get(..remaining)?.starts_with(V31) {
         return None;
     }
     let mut head = vec![first];
-    let mut shorter = remaining - (V31.len() - V311.len());
-    while shorter > 0x7F {
-        head.push(0x80 | low_bits(shorter));
-        shorter >>= 7;
-    }
-    head.push(low_bits(shorter));
+    put_length(remaining - (V31.len() - V311.len()), &mut head);
     head.extend_from_slice(V311);
     Some((head, &rest[V31.len()..]))
-}
-
-#[expect(clippy::cast_possible_truncation, reason = "seven bits")]
-fn low_bits(value: usize) -> u8 {
-    (value & 0x7F) as u8
 }
 
 /// Looks at what a connection begins with.
@@ -172,26 +159,6 @@ impl FilterLayer for WholePackets {
 
 fn release(buf: &FilterBuf<'_>, unused: BytesMut) {
     buf.io().cfg().read_buf().release(unused);
-}
-
-pub(super) enum Length {
-    /// With the number of bytes that say it.
-    Known(usize, usize),
-    Unknown,
-    Impossible,
-}
-
-/// A length as packets have it (MQTT 5 §1.5.5).
-pub(super) fn variable_byte_integer(bytes: &[u8]) -> Length {
-    let mut value = 0;
-    for place in 0..4 {
-        let Some(byte) = bytes.get(place) else { return Length::Unknown };
-        value |= usize::from(byte & 0x7F) << (7 * place);
-        if byte & 0x80 == 0 {
-            return Length::Known(value, place + 1);
-        }
-    }
-    Length::Impossible
 }
 
 #[cfg(test)]

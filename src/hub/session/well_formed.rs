@@ -1,6 +1,6 @@
 //! What ntex-mqtt does not look at in a packet that it reads.
 
-use super::packets::{Length, string, variable_byte_integer};
+use crate::core::wire::{Reader, Short, publish};
 
 const CONNECT: u8 = 1;
 const PUBLISH: u8 = 3;
@@ -14,33 +14,19 @@ const SUBSCRIBE: u8 = 8;
 pub(super) fn may_be_shown(first: u8, body: &[u8], version: Option<u8>) -> bool {
     let five = version == Some(5);
     match first >> 4 {
-        PUBLISH => publish_header(first, body, five).is_some(),
-        CONNECT if five => connect_flags(body).is_none_or(has_will_or_none),
+        PUBLISH => publish(first, body, five).is_ok(),
+        CONNECT if five => connect_flags(body).ok().is_none_or(has_will_or_none),
         SUBSCRIBE if five => !has_reserved_options(body).unwrap_or_default(),
         _ => true,
     }
 }
 
-/// The header of a PUBLISH (MQTT 5 §3.3.2): topic, packet identifier, properties.
-fn publish_header(first: u8, body: &[u8], five: bool) -> Option<()> {
-    let (_, rest) = string(body)?;
-    let at_most_once = first & 0b0110 == 0;
-    let rest = if at_most_once { rest } else { rest.get(2..)? };
-    if five {
-        skip_properties(rest)?;
-    }
-    Some(())
-}
-
-fn skip_properties(bytes: &[u8]) -> Option<&[u8]> {
-    let Length::Known(properties, size) = variable_byte_integer(bytes) else { return None };
-    bytes.get(size + properties..)
-}
-
 /// The flags in a CONNECT, behind the version (MQTT 5 §3.1.2.3).
-fn connect_flags(connect: &[u8]) -> Option<u8> {
-    let (_, rest) = string(connect)?;
-    rest.get(1).copied()
+fn connect_flags(connect: &[u8]) -> Result<u8, Short> {
+    let mut rest = Reader(connect);
+    rest.data()?;
+    let _version = rest.byte()?;
+    rest.byte()
 }
 
 /// Without a will there is neither its QoS nor its retain flag [MQTT-3.1.2-11], [MQTT-3.1.2-13].
@@ -50,17 +36,17 @@ fn has_will_or_none(flags: u8) -> bool {
 }
 
 /// Whether a SUBSCRIBE has bits in its options that mean nothing [MQTT-3.8.3-5].
-fn has_reserved_options(subscribe: &[u8]) -> Option<bool> {
-    let mut rest = skip_properties(subscribe.get(2..)?)?;
-    while !rest.is_empty() {
-        let (_, behind) = string(rest)?;
-        let (&options, behind) = behind.split_first()?;
-        if options & 0b1100_0000 != 0 {
-            return Some(true);
+fn has_reserved_options(subscribe: &[u8]) -> Result<bool, Short> {
+    let mut rest = Reader(subscribe);
+    let _packet_id = rest.number()?;
+    rest.properties()?;
+    while !rest.0.is_empty() {
+        let _filter = rest.data()?;
+        if rest.byte()? & 0b1100_0000 != 0 {
+            return Ok(true);
         }
-        rest = behind;
     }
-    Some(false)
+    Ok(false)
 }
 
 #[cfg(test)]

@@ -5,6 +5,8 @@ use ntex::util::BytesMut;
 use ntex_mqtt::error::DecodeError;
 use ntex_mqtt::v5::codec::{Codec, Decoded};
 
+use crate::core::wire::{Short, length, publish};
+
 const PUBLISH: u8 = 3;
 
 /// Decodes packets as ntex-mqtt's codec does, which takes a PUBLISH whose header is longer than its
@@ -24,20 +26,24 @@ impl<'a> Framing<'a> {
     /// time that it is asked again they begin with a packet, or with the rest of a payload.
     fn is_complete(&self, bytes: &[u8]) -> Result<bool, DecodeError> {
         let Some((&first, rest)) = bytes.split_first() else { return Ok(false) };
-        let Some((remaining, size)) = variable_byte_integer(rest)? else { return Ok(false) };
+        let (remaining, width) = match length(rest) {
+            Ok(length) => length,
+            Err(Short::Unfinished) => return Ok(false),
+            Err(Short::Malformed) => return Err(DecodeError::InvalidLength),
+        };
         let longest = self.codec.max_inbound_size() as usize;
         if longest > 0 && remaining > longest {
             return Ok(true); // It is refused for that.
         }
-        let body = &rest[size..];
+        let body = &rest[width..];
         let whole = body.len() >= remaining;
         if first >> 4 != PUBLISH {
             return Ok(whole);
         }
-        match publish_header(first, &body[..body.len().min(remaining)])? {
-            Some(()) => Ok(true),
-            None if whole => Err(DecodeError::InvalidLength),
-            None => Ok(false),
+        match publish(first, &body[..body.len().min(remaining)], true) {
+            Ok(_) => Ok(true),
+            Err(Short::Unfinished) if !whole => Ok(false),
+            Err(_) => Err(DecodeError::InvalidLength),
         }
     }
 }
@@ -53,29 +59,6 @@ impl Decoder for Framing<'_> {
             Ok(None)
         }
     }
-}
-
-/// The header of a PUBLISH (MQTT 5 §3.3.2), when it is there completely.
-fn publish_header(first: u8, body: &[u8]) -> Result<Option<()>, DecodeError> {
-    let Some(topic) = body.first_chunk() else { return Ok(None) };
-    let identifier = if first & 0b0110 == 0 { 0 } else { 2 };
-    let before = 2 + usize::from(u16::from_be_bytes(*topic)) + identifier;
-    let Some(rest) = body.get(before..) else { return Ok(None) };
-    let properties = variable_byte_integer(rest)?;
-    Ok(properties.filter(|(length, size)| rest.len() >= size + length).map(drop))
-}
-
-/// A length (MQTT 5 §1.5.5), with the number of bytes that say it.
-fn variable_byte_integer(bytes: &[u8]) -> Result<Option<(usize, usize)>, DecodeError> {
-    let mut value = 0;
-    for place in 0..4 {
-        let Some(byte) = bytes.get(place) else { return Ok(None) };
-        value |= usize::from(byte & 0x7F) << (7 * place);
-        if byte & 0x80 == 0 {
-            return Ok(Some((value, place + 1)));
-        }
-    }
-    Err(DecodeError::InvalidLength)
 }
 
 #[cfg(test)]

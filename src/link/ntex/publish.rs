@@ -10,6 +10,7 @@ use ntex::util::BytePages;
 
 use super::convert::{MAX_FIELD, MAX_PACKET, without_control};
 use crate::core::packet::{Message, Properties, Qos};
+use crate::core::wire::{put_length, size_of_length};
 use crate::link::SendError;
 
 /// Writes PUBLISH packets (MQTT 5 §3.3). Its memory is used again for each.
@@ -63,12 +64,12 @@ fn header(
     }
     let qos = if message.qos == Qos::AtMostOnce { 0 } else { 0b0010 };
     out.put_u8(0x30 | u8::from(message.dup) << 3 | qos | u8::from(message.retain));
-    length(remaining, out);
+    put_length(remaining, out);
     binary(topic.as_bytes(), out)?;
     if let Some(packet_id) = packet_id {
         out.put_u16(packet_id.get());
     }
-    length(properties, out);
+    put_length(properties, out);
     Ok(1 + size_of_length(remaining) + remaining)
 }
 
@@ -114,25 +115,6 @@ fn binary(data: &[u8], out: &mut Vec<u8>) -> Result<(), SendError> {
     out.put_u16(length);
     out.put_slice(data);
     Ok(())
-}
-
-/// A variable byte integer (MQTT 5 §1.5.5), at most [`MAX_PACKET`].
-#[expect(clippy::cast_possible_truncation, reason = "seven bits are kept")]
-fn length(mut value: usize, out: &mut Vec<u8>) {
-    while value > 0x7F {
-        out.put_u8(value as u8 | 0x80);
-        value >>= 7;
-    }
-    out.put_u8(value as u8);
-}
-
-fn size_of_length(value: usize) -> usize {
-    match value {
-        0..=0x7F => 1,
-        0x80..=0x3FFF => 2,
-        0x4000..=0x1F_FFFF => 3,
-        _ => 4,
-    }
 }
 
 #[cfg(test)]
