@@ -51,18 +51,11 @@ impl From<()> for SessionError {
 pub(super) struct Seat {
     worker: Rc<Worker>,
     client: Rc<Client>,
-    longest_packet: u32,
 }
 
 impl Seat {
-    fn new(worker: &Rc<Worker>, entrance: &Entrance, client: Rc<Client>) -> Rc<Self> {
-        Rc::new(Self { worker: Rc::clone(worker), client, longest_packet: entrance.longest_packet })
-    }
-
-    /// Whether a payload of this size can have been meant. ntex-mqtt's codec takes a PUBLISH whose
-    /// header is longer than its Remaining Length for one with almost 4 GiB of payload.
-    fn is_possible(&self, payload: u32) -> bool {
-        payload <= self.longest_packet
+    fn new(worker: &Rc<Worker>, client: Rc<Client>) -> Rc<Self> {
+        Rc::new(Self { worker: Rc::clone(worker), client })
     }
 }
 

@@ -93,7 +93,7 @@ pub(super) async fn shake(
         Err(reason) => return Ok(refuse(handshake, reason)),
     };
     unblock_on_ack(worker, &client, &handshake);
-    let ack = handshake.ack(Seat::new(worker, entrance, client), false);
+    let ack = handshake.ack(Seat::new(worker, client), false);
     Ok(if keep_alive.is_zero() { ack.idle_timeout(Seconds::ZERO) } else { ack })
 }
 
@@ -165,9 +165,6 @@ async fn subscribe_all(session: &V3, mut subscribe: control::Subscribe) -> Proto
 }
 
 pub(super) fn publish(session: &V3, mut publish: Publish) -> Result<(), SessionError> {
-    if !session.is_possible(publish.packet().payload_size) {
-        return Err(SessionError);
-    }
     let payload = whole(&publish.take_payload())?;
     // A refusal cannot be said [MQTT-3.3.5-2]: the message is dropped, and the hub counts it.
     if let Ok(message) = convert::from_v3(publish.publish_topic(), publish.qos(), payload) {

@@ -118,7 +118,7 @@ async fn admit(
     match worker.admit(credentials, Some(entrance), keep_alive, will, peer).await {
         Ok(client) => {
             let ack = acknowledge(connect, worker, entrance, &client);
-            let seat = Seat::new(worker, entrance, client);
+            let seat = Seat::new(worker, client);
             let ack = Encoded::Packet(Packet::ConnectAck(Box::new(ack)));
             if let Err(EncodeError::OverMaxPacketSize) = io.encode(ack, &*codec) {
                 // It would wait for what must not be sent [MQTT-3.1.2-24]. It was never there.
