@@ -5,7 +5,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use tokio::io::{AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use bytes::{BufMut, BytesMut};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::net::tcp::{ReadHalf, WriteHalf};
 use tokio_util::sync::CancellationToken;
@@ -17,7 +18,7 @@ use super::random::Random;
 use super::rule::Cut;
 use super::state::Shared;
 
-/// How much is read at once.
+/// How much is read at once, at most.
 const READ: usize = 16 * 1024;
 /// How long a peer may take to end its side after [`Cut::Close`].
 const FAREWELL: Duration = Duration::from_secs(1);
@@ -150,8 +151,7 @@ async fn read(shared: &Shared, conn: &Conn, direction: Direction, mut from: Read
     let lane = conn.lane(direction);
     let reset = loop {
         lane.room().await;
-        inbound.frames.buffer.reserve(READ);
-        match from.read_buf(&mut inbound.frames.buffer).await {
+        match read_some(&mut from, &mut inbound.frames.buffer).await {
             Ok(0) => break false,
             Ok(_) => {}
             Err(_) => break true,
@@ -167,6 +167,15 @@ async fn read(shared: &Shared, conn: &Conn, direction: Direction, mut from: Read
     }
     let random = Random::new(shared.seed, conn.number, direction.index(), inbound.count);
     conn.end(direction, reset, random);
+}
+
+/// The buffer may have more space than it was asked for.
+async fn read_some(
+    from: &mut (impl AsyncRead + Unpin),
+    buffer: &mut BytesMut,
+) -> io::Result<usize> {
+    buffer.reserve(READ);
+    from.read_buf(&mut buffer.limit(READ)).await
 }
 
 impl Inbound {
@@ -311,6 +320,17 @@ mod tests {
         let mut recorder = Recorder::default();
         write_at_once(&lane, &items, &mut recorder).await.expect("it never fails");
         recorder.0
+    }
+
+    #[tokio::test]
+    async fn no_more_is_read_than_was_said_however_large_the_buffer_is() {
+        let sent = vec![7; 2 * READ + 1];
+        let mut from = &sent[..];
+        let mut buffer = BytesMut::with_capacity(10 * READ);
+        for read in [READ, READ, 1, 0] {
+            assert_eq!(read_some(&mut from, &mut buffer).await.expect("in memory"), read);
+        }
+        assert_eq!(buffer, sent);
     }
 
     #[tokio::test(start_paused = true)]
