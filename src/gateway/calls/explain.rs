@@ -6,11 +6,10 @@ use crate::error::InvalidRequest;
 use crate::error::RequestError;
 use crate::error::ServeError;
 use crate::gateway::call::{CallError, InFlight};
-use crate::gateway::config::Limits;
 use crate::gateway::devices::Whereabouts;
 
-/// What an error of a requester means. `whereabouts` is asked only when it matters: `None` beside a
-/// broker, where nobody knows.
+/// What an error of a requester means. `in_flight` is the limit of the gateway. `whereabouts` is asked only
+/// when it matters: `None` beside a broker, where nobody knows.
 ///
 /// | error | where the device is | |
 /// |---|---|---|
@@ -21,9 +20,9 @@ use crate::gateway::devices::Whereabouts;
 /// | `Overloaded` | | [`TooMany`](CallError::TooMany) of the gateway: its connection is behind, or it has no short id left |
 /// | `Disconnected`, `Closed` | | [`Unavailable`](CallError::Unavailable) |
 /// | `Disconnected` when it may have been delivered | | [`Lost`](CallError::Lost) |
-pub(super) fn explain(
+pub(in crate::gateway) fn explain(
     error: RequestError,
-    limits: &Limits,
+    in_flight: usize,
     whereabouts: impl FnOnce() -> Option<Whereabouts>,
 ) -> CallError {
     match error {
@@ -38,7 +37,7 @@ pub(super) fn explain(
             Some(whereabouts) => absent(whereabouts).unwrap_or(CallError::NotSubscribed),
             None => CallError::Offline,
         },
-        RequestError::Overloaded => CallError::TooMany(InFlight::Gateway(limits.in_flight)),
+        RequestError::Overloaded => CallError::TooMany(InFlight::Gateway(in_flight)),
         RequestError::Disconnected(Delivery::NotDelivered) => {
             CallError::Unavailable("the broker is away")
         }
@@ -77,7 +76,7 @@ mod tests {
     use crate::message::Status;
 
     fn explained(error: RequestError, whereabouts: Option<Whereabouts>) -> CallError {
-        explain(error, &Limits::default(), || whereabouts)
+        explain(error, 3, || whereabouts)
     }
 
     #[test]
@@ -100,13 +99,12 @@ mod tests {
 
     #[test]
     fn the_rest_does_not_ask_where_it_is() {
-        let limits = Limits::default();
         let never = || -> Option<Whereabouts> { panic!("nobody wants to know") };
         let too_large = InvalidRequest::TooLarge { size: 2, limit: 1 };
         let away = CallError::Unavailable("the broker is away");
         for (error, expected) in [
             (RequestError::Timeout, CallError::Timeout),
-            (RequestError::Overloaded, CallError::TooMany(InFlight::Gateway(10_000))),
+            (RequestError::Overloaded, CallError::TooMany(InFlight::Gateway(3))),
             (RequestError::Disconnected(Delivery::NotDelivered), away),
             (
                 RequestError::Disconnected(Delivery::Unknown),
@@ -115,7 +113,7 @@ mod tests {
             (RequestError::from(too_large), CallError::TooLarge),
             (RequestError::Rejected(ReasonCode::PACKET_TOO_LARGE), CallError::TooLarge),
         ] {
-            assert_eq!(explain(error, &limits, never), expected);
+            assert_eq!(explain(error, 3, never), expected);
         }
         for error in [
             RequestError::Rejected(ReasonCode::NOT_AUTHORIZED),

@@ -32,6 +32,7 @@ use tokio_util::sync::CancellationToken;
 use tower::util::BoxCloneSyncService;
 
 pub(super) use self::address::is_level;
+pub(super) use self::explain::explain;
 use self::limits::Limiter;
 pub(super) use self::publish::Outlet;
 use self::switchboard::Switchboard;

@@ -150,7 +150,7 @@ impl Switchboard {
             }),
             Err(error) => {
                 let whereabouts = || self.find(&product.id, &call.device);
-                let why = explain(error, self.limiter.limits(), whereabouts);
+                let why = explain(error, self.limiter.limits().in_flight, whereabouts);
                 let why = self.named(why, &call.product, &call.device, deadline).await;
                 Err(Failure { why, message_id })
             }
@@ -179,7 +179,7 @@ impl Switchboard {
             Ok(Err(error)) => error,
             Err(_) => RequestError::Timeout,
         };
-        let why = explain(error, self.limiter.limits(), || self.find(&product, &device));
+        let why = explain(error, self.limiter.limits().in_flight, || self.find(&product, &device));
         let why = self.named(why, &product, &device, deadline).await;
         Err(Failure { why, message_id: Some(message_id) })
     }

@@ -53,12 +53,11 @@ use tower::{Service, ServiceExt};
 use self::announcer::{Announcer, Leave};
 pub(super) use self::members::MAX_MEMBERS;
 use self::members::{Member, Members};
-use super::call::{Answer, Call, CallError, Failure, InFlight};
+use super::call::{Answer, Call, CallError, Failure};
+use super::calls::explain;
 use super::config;
 use crate::core::topic::TopicFilter;
 use crate::core::topic::TopicName;
-use crate::error::Delivery;
-use crate::error::InvalidRequest;
 use crate::error::RequestError;
 use crate::error::ServeError;
 use crate::id;
@@ -217,7 +216,6 @@ impl Cluster {
             let why = CallError::Lost("the gateway that calls the device has died");
             return Relayed::Ended(Err(why.into()));
         };
-        let failed = |why: CallError| Relayed::Ended(Err(why.into()));
         match answer {
             Ok(response) => {
                 if let Some(result) = forward::result(response, call) {
@@ -231,20 +229,10 @@ impl Cluster {
                 self.members.died(&to.id);
                 Relayed::NotThere
             }
-            Err(RequestError::Timeout) => failed(CallError::Timeout),
-            Err(RequestError::InvalidRequest(InvalidRequest::TooLarge { .. })) => {
-                failed(CallError::TooLarge)
+            Err(error) => {
+                let why = explain(error, self.in_flight, || None);
+                Relayed::Ended(Err(why.into()))
             }
-            Err(RequestError::Overloaded) => {
-                failed(CallError::TooMany(InFlight::Gateway(self.in_flight)))
-            }
-            Err(RequestError::Disconnected(Delivery::Unknown)) => {
-                failed(CallError::Lost("the broker went away"))
-            }
-            Err(RequestError::Disconnected(_) | RequestError::Closed) => {
-                failed(CallError::Unavailable("the broker is away"))
-            }
-            Err(other) => failed(CallError::Failed(other.to_string().into())),
         }
     }
 

@@ -5,6 +5,8 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use tokio::task::JoinSet;
 
 use super::*;
+use crate::core::packet::ReasonCode;
+use crate::error::RequestError;
 use crate::hub::Hub;
 
 const GATEWAYS: [&str; 3] = ["a", "b", "c"];
@@ -292,5 +294,29 @@ async fn a_cluster_has_a_name_that_fits_into_a_topic() {
             Platform::start(settings).await,
             Err(StartError::Serve(ServeError::Configuration(_)))
         ));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_refusal_is_the_same_failure_whoever_was_to_call() {
+    let quota = RequestError::Rejected(ReasonCode::QUOTA_EXCEEDED).to_string();
+    for (reason, expected) in [
+        (ReasonCode::PACKET_TOO_LARGE, CallError::TooLarge),
+        (ReasonCode::QUOTA_EXCEEDED, CallError::Failed(quota.into())),
+    ] {
+        let network = Network::new();
+        let (a, _b) =
+            (gateway(network.link("a"), "a").await, gateway(network.link("b"), "b").await);
+        for filter in ["gateways/gateways/b/call", "/sys/ali/#"] {
+            network.refuse_messages(TopicFilter::new(filter).unwrap(), reason);
+        }
+        let cluster = a.board.cluster.as_ref().unwrap();
+        let mut names = (0..).map(|n| format!("d{n}"));
+        let mut device = |is_relayed| {
+            names.find(|name| cluster.owner("ali", name).is_some() == is_relayed).unwrap()
+        };
+        for name in [device(true), device(false)] {
+            assert_eq!(refused(&a, call("ali", &name)).await, expected, "{name}");
+        }
     }
 }
