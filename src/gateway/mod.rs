@@ -55,6 +55,7 @@ pub mod config;
 mod devices;
 mod http;
 mod keys;
+mod level;
 mod mqtt;
 mod products;
 

@@ -4,17 +4,9 @@ use crate::core::topic::TopicName;
 use crate::gateway::config::Dialect;
 use crate::gateway::devices::has_space;
 
-/// Bytes of a device's name.
-const LONGEST: usize = 128;
-
 /// Slashes in a topic of a device's. Brokers close the connection because of more than they count:
 /// Mosquitto of 200, EMQX of 128; and an exchange may add three.
 const DEEPEST: usize = 64;
-
-/// Whether this is one level of a topic, and not a long one.
-pub(in crate::gateway) fn is_level(text: &str) -> bool {
-    text.len() <= LONGEST && !text.contains('/') && TopicName::new(text).is_ok()
-}
 
 /// Whether a topic is a device's own: what the gateway may publish to for it.
 ///
@@ -47,16 +39,6 @@ pub(super) fn is_own(dialect: Dialect, product: &str, device: &str, topic: &Topi
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_name_is_one_level() {
-        for name in ["d1", "a.b:c_d", "温度", &"x".repeat(128)] {
-            assert!(is_level(name), "{name}");
-        }
-        for name in ["", "a/b", "+", "a#", "a\nb", "a\0", &"x".repeat(129)] {
-            assert!(!is_level(name), "{name:?}");
-        }
-    }
 
     #[test]
     fn a_topic_that_is_too_deep_for_a_broker_is_nobodys() {

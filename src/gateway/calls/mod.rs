@@ -31,7 +31,6 @@ use thiserror::Error;
 use tokio_util::sync::CancellationToken;
 use tower::util::BoxCloneSyncService;
 
-pub(super) use self::address::is_level;
 pub(super) use self::explain::explain;
 use self::limits::Limiter;
 pub(super) use self::publish::Outlet;
@@ -42,6 +41,7 @@ use super::cluster::Cluster;
 use super::config;
 use super::devices::{DeviceStore, Roster};
 use super::keys::Keys;
+pub(super) use super::level::is_level;
 use super::products::Products;
 use crate::error::ServeError;
 use crate::link::Link;

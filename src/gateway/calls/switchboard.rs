@@ -7,7 +7,7 @@ use tokio::time::timeout_at;
 use tokio_util::sync::CancellationToken;
 use tower::{Service, ServiceExt};
 
-use super::address::{is_level, is_own};
+use super::address::is_own;
 use super::explain::{absent, explain, not_built};
 use super::limits::{Limiter, Slot};
 use super::message_id;
@@ -21,6 +21,7 @@ use crate::gateway::cluster::{Cluster, MAX_MEMBERS, Relayed};
 use crate::gateway::config::Product;
 use crate::gateway::devices::{DeviceStore, Roster, Whereabouts};
 use crate::gateway::keys::Keys;
+use crate::gateway::level::is_level;
 use crate::gateway::products::Products;
 use crate::message::Request;
 use crate::message::Response;

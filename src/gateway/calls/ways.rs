@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
-use super::address::{is_level, is_own};
+use super::address::is_own;
 use crate::core::topic::TopicFilter;
 use crate::core::topic::TopicName;
 use crate::dialect::Dialect;
@@ -14,6 +14,7 @@ use crate::dialect::rrpc::tencent;
 use crate::error::ServeError;
 use crate::gateway::call::{Call, CallError, Target};
 use crate::gateway::config;
+use crate::gateway::level::is_level;
 use crate::gateway::products::Products;
 use crate::link::Link;
 use crate::requester::OneInFlight;

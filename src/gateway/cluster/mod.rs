@@ -56,6 +56,7 @@ use self::members::{Member, Members};
 use super::call::{Answer, Call, CallError, Failure};
 use super::calls::explain;
 use super::config;
+use super::level::is_level;
 use crate::core::topic::TopicFilter;
 use crate::core::topic::TopicName;
 use crate::error::RequestError;
@@ -109,7 +110,7 @@ impl Cluster {
             None => String::from_utf8_lossy(&id::fresh_text()).into_owned(),
         };
         for text in [&config.name, &own] {
-            if !super::calls::is_level(text) {
+            if !is_level(text) {
                 return Err(wrong(format_args!("{text:?} is not one level of a topic")));
             }
         }

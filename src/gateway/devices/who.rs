@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::core::topic::is_unsafe;
+use crate::gateway::level::is_level;
 use crate::hub::Identity;
 
 /// No product has a colon in its id.
@@ -61,11 +61,6 @@ impl<'a> Name<'a> {
 /// Who a server is for the hub.
 pub(super) fn identity_of_key(id: &str) -> Identity {
     Identity::new(format!("{KEY}{id}")).without_claimed_names()
-}
-
-fn is_level(text: &str) -> bool {
-    let foreign = |c: char| matches!(c, '/' | '+' | '#') || is_unsafe(c);
-    !text.is_empty() && !text.starts_with('$') && !text.contains(foreign)
 }
 
 #[cfg(test)]

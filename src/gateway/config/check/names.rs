@@ -1,15 +1,11 @@
 //! What things can be called.
 
-use crate::core::topic::is_unsafe;
 use crate::gateway::config::error::shown;
+use crate::gateway::level::{LONGEST, is_level};
 
-/// Bytes; what the vendors allow is shorter.
-const LONGEST: usize = 128;
-
-/// What can be a level of a topic, so that nobody reaches beyond it, and has none of these as well.
+/// What can be a level of a topic, and has none of these as well.
 pub(super) fn level(name: &str, forbidden: &[char]) -> Result<(), String> {
-    let is_wrong = |c: char| matches!(c, '/' | '+' | '#') || is_unsafe(c) || forbidden.contains(&c);
-    if (1..=LONGEST).contains(&name.len()) && !name.starts_with('$') && !name.contains(is_wrong) {
+    if is_level(name) && !name.contains(forbidden) {
         return Ok(());
     }
     let others = forbidden.iter().fold(String::new(), |text, c| match c {

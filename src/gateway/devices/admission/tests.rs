@@ -345,6 +345,18 @@ async fn a_store_that_is_away_is_no_wrong_password() {
     assert_eq!(admission.authenticate(show("x", "ovens/a", b"secret")).await, Err(BAD));
 }
 
+/// Nobody could call it.
+#[tokio::test]
+async fn a_device_whose_name_is_too_long_is_not_let_in() {
+    let admission = admission_with(Arc::new(Moody::default()));
+    for (length, admitted) in [(128, true), (129, false)] {
+        let user = format!("lamps/{}", "x".repeat(length));
+        let identity = admission.authenticate(show("x", &user, b"secret")).await;
+        let expected = if admitted { Ok(user) } else { Err(BAD) };
+        assert_eq!(identity.map(|identity| identity.as_str().to_owned()), expected);
+    }
+}
+
 #[test]
 fn no_secret_is_in_what_is_logged() {
     for refusal in [Refusal::WrongPassword, Refusal::NoSuchDevice, StoreUnavailable.into()] {
