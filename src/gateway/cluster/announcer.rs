@@ -12,8 +12,8 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::{mpsc, oneshot};
 
-use super::DEAD_AFTER;
 use super::members::{Members, News};
+use super::{ALIVE, DEAD_AFTER};
 use crate::core::packet::Message;
 use crate::core::packet::Qos;
 use crate::core::packet::ReasonCode;
@@ -51,8 +51,8 @@ impl Announcer {
         leave: mpsc::Receiver<Leave>,
         ready: oneshot::Sender<Result<(), ServeError>>,
     ) -> Result<Self, crate::core::topic::TopicError> {
-        let topic = TopicName::new(format!("{prefix}/alive/{}", members.own()))?;
-        let filter = TopicFilter::new(format!("{prefix}/alive/+"))?;
+        let topic = TopicName::new(format!("{prefix}/{ALIVE}/{}", members.own()))?;
+        let filter = TopicFilter::new(format!("{prefix}/{ALIVE}/+"))?;
         let subscription = Subscription { no_local: true, ..Subscription::new(filter) };
         let dead_after = dead_after.clamp(*DEAD_AFTER.start(), *DEAD_AFTER.end());
         Ok(Self {

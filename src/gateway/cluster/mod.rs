@@ -72,6 +72,9 @@ use crate::responder::Responder;
 pub(super) const DEAD_AFTER: RangeInclusive<Duration> =
     Duration::from_millis(100)..=Duration::from_mins(10);
 
+/// The level below which all announce themselves: no gateway is called so.
+pub(super) const ALIVE: &str = "alive";
+
 /// This gateway among the others.
 #[derive(Debug)]
 pub(super) struct Cluster {
@@ -114,8 +117,8 @@ impl Cluster {
                 return Err(wrong(format_args!("{text:?} is not one level of a topic")));
             }
         }
-        if own == "alive" {
-            return Err(wrong("no gateway can be called `alive`"));
+        if own == ALIVE {
+            return Err(wrong(format_args!("no gateway can be called {ALIVE:?}")));
         }
         let requester = Requester::builder(link.clone());
         let requester = requester.max_in_flight(in_flight.saturating_mul(2)).build().await?;

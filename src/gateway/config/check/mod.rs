@@ -15,7 +15,7 @@ use rustls::pki_types::pem::PemObject;
 use super::error::Mistake;
 use super::url::{self, NO_TLS, Place, Scheme};
 use super::{Broker, Cluster, Config, Http, Limits, Mqtt, TlsFiles};
-use crate::gateway::cluster::DEAD_AFTER;
+use crate::gateway::cluster::{ALIVE, DEAD_AFTER};
 use crate::tls::ServerTls;
 
 /// A day: clocks that are set to it never overflow.
@@ -154,6 +154,11 @@ impl Mistakes {
         self.add_if_wrong("cluster.name", names::level(&cluster.name, &[]));
         if let Some(id) = &cluster.id {
             self.add_if_wrong("cluster.id", names::level(id, &[]));
+            if id == ALIVE {
+                let problem =
+                    format!("expected another id than {ALIVE:?}, which is for all gateways");
+                self.add("cluster.id", problem);
+            }
         }
         self.duration("cluster.dead_after", cluster.dead_after, &DEAD_AFTER);
     }

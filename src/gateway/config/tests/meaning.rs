@@ -183,6 +183,10 @@ fn limits_are_limits() {
                 "6: cluster.dead_after: expected 100ms to 10m, found 11m",
             ],
         ),
+        (
+            "[mqtt.broker]\nurl = 'mqtt://h'\n[cluster]\nname = 'alive'\nid = 'alive'",
+            &["5: cluster.id: expected another id than \"alive\", which is for all gateways"],
+        ),
     ]);
 }
 
