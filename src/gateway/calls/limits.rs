@@ -24,8 +24,8 @@ pub(super) struct Limiter {
 #[derive(Debug, Default)]
 struct Counts {
     all: usize,
-    devices: HashMap<Box<str>, usize>,
-    keys: HashMap<Box<str>, usize>,
+    devices: HashMap<Arc<str>, usize>,
+    keys: HashMap<Arc<str>, usize>,
     closed: bool,
 }
 
@@ -33,8 +33,8 @@ struct Counts {
 #[derive(Debug)]
 pub(super) struct Slot {
     limiter: Arc<Limiter>,
-    device: Box<str>,
-    key: Option<Box<str>>,
+    device: Arc<str>,
+    key: Option<Arc<str>>,
 }
 
 impl Limiter {
@@ -58,12 +58,13 @@ impl Limiter {
         key: Option<&str>,
     ) -> Result<Slot, CallError> {
         let device = name(product, device);
+        let key: Option<Arc<str>> = key.map(Into::into);
         let Limits { in_flight, per_device, per_key, .. } = self.limits;
         let mut counts = self.lock();
         if counts.closed {
             return Err(CLOSED);
         }
-        let of_key = key.and_then(|key| counts.keys.get(key)).copied().unwrap_or_default();
+        let of_key = key.as_ref().and_then(|key| counts.keys.get(key)).copied().unwrap_or_default();
         let reached = if counts.all >= in_flight {
             Some(InFlight::Gateway(in_flight))
         } else if counts.of_device(&device) >= per_device {
@@ -76,11 +77,10 @@ impl Limiter {
         if let Some(limit) = reached {
             return Err(CallError::TooMany(limit));
         }
-        let key: Option<Box<str>> = key.map(Into::into);
         counts.all += 1;
-        *counts.devices.entry(device.clone()).or_default() += 1;
+        *counts.devices.entry(Arc::clone(&device)).or_default() += 1;
         if let Some(key) = &key {
-            *counts.keys.entry(key.clone()).or_default() += 1;
+            *counts.keys.entry(Arc::clone(key)).or_default() += 1;
         }
         drop(counts);
         Ok(Slot { limiter: Arc::clone(self), device, key })
@@ -151,7 +151,7 @@ impl Drop for Slot {
     }
 }
 
-fn release(table: &mut HashMap<Box<str>, usize>, name: &str) {
+fn release(table: &mut HashMap<Arc<str>, usize>, name: &str) {
     let Some(count) = table.get_mut(name) else { return };
     *count -= 1;
     if *count == 0 {
@@ -160,7 +160,7 @@ fn release(table: &mut HashMap<Box<str>, usize>, name: &str) {
 }
 
 /// Neither has a slash.
-fn name(product: &str, device: &str) -> Box<str> {
+fn name(product: &str, device: &str) -> Arc<str> {
     [product, "/", device].concat().into()
 }
 
