@@ -90,16 +90,13 @@ impl Limiter {
         self.lock().all
     }
 
-    pub(super) fn of_device(&self, product: &str, device: &str) -> usize {
-        self.lock().of_device(&name(product, device))
-    }
-
-    /// The devices that have calls in flight: product, device, how many.
-    pub(super) fn busy(&self) -> Vec<(Box<str>, Box<str>, usize)> {
-        let counts = self.lock();
-        let named = counts.devices.iter().filter_map(|(name, count)| {
+    /// The devices that have calls in flight, by product and device: how many.
+    pub(super) fn busy(&self) -> HashMap<(Box<str>, Box<str>), usize> {
+        // No text is made under the lock.
+        let devices = self.lock().devices.clone();
+        let named = devices.into_iter().filter_map(|(name, count)| {
             let (product, device) = name.split_once('/')?;
-            Some((product.into(), device.into(), *count))
+            Some(((product.into(), device.into()), count))
         });
         named.collect()
     }
@@ -184,7 +181,7 @@ mod tests {
         assert_eq!(enter("c", None).unwrap_err(), too_many(InFlight::Gateway(3)));
         drop(second);
         assert_eq!(enter("c", Some("k")).unwrap_err(), too_many(InFlight::Key(2)));
-        assert_eq!(limiter.of_device("p", "a"), 1);
+        assert_eq!(limiter.busy().get(&("p".into(), "a".into())), Some(&1));
         drop((first, third));
         assert!(limiter.busy().is_empty() && limiter.lock().keys.is_empty(), "nothing is kept");
         assert_eq!(limiter.in_flight(), 0);

@@ -7,33 +7,34 @@ use super::switchboard::Switchboard;
 use crate::gateway::call::DeviceState;
 use crate::gateway::config::Dialect;
 
+/// Product and device.
+type Name = (Box<str>, Box<str>);
+
 impl Switchboard {
     pub(super) fn devices(&self) -> Vec<DeviceState> {
         let Some(roster) = &self.roster else { return self.beside_a_broker() };
+        let busy = self.limiter.busy();
         let connected = roster.connected().into_iter().filter_map(|(product, device, since)| {
-            let in_flight = self.limiter.of_device(&product, &device);
-            self.state(product, device, Some(since), in_flight)
+            let name = (product, device);
+            let in_flight = busy.get(&name).copied().unwrap_or_default();
+            self.state(name, Some(since), in_flight)
         });
         connected.collect()
     }
 
     fn beside_a_broker(&self) -> Vec<DeviceState> {
-        let mut devices: BTreeMap<(Box<str>, Box<str>), usize> = BTreeMap::new();
+        let mut devices: BTreeMap<Name, usize> = BTreeMap::new();
         for product in self.products.iter() {
             let name = |device: &str| (product.id.as_str().into(), device.into());
             devices.extend(product.devices.iter().map(|device| (name(&device.name), 0)));
         }
-        for (product, device, in_flight) in self.limiter.busy() {
-            devices.insert((product, device), in_flight);
-        }
-        let state = |((product, device), in_flight)| self.state(product, device, None, in_flight);
-        devices.into_iter().filter_map(state).collect()
+        devices.extend(self.limiter.busy());
+        devices.into_iter().filter_map(|(name, count)| self.state(name, None, count)).collect()
     }
 
     fn state(
         &self,
-        product: Box<str>,
-        device: Box<str>,
+        (product, device): Name,
         since: Option<SystemTime>,
         in_flight: usize,
     ) -> Option<DeviceState> {
