@@ -5,7 +5,6 @@ use std::time::SystemTime;
 
 use super::switchboard::Switchboard;
 use crate::gateway::call::DeviceState;
-use crate::gateway::config::Dialect;
 
 /// Product and device.
 type Name = (Box<str>, Box<str>);
@@ -38,12 +37,7 @@ impl Switchboard {
         since: Option<SystemTime>,
         in_flight: usize,
     ) -> Option<DeviceState> {
-        let dialect = match self.products.get(&product)?.dialect {
-            Dialect::Aliyun => "aliyun",
-            Dialect::Tencent => "tencent",
-            Dialect::TencentExplorer => "tencent-explorer",
-            Dialect::Native => "native",
-        };
+        let dialect = self.products.get(&product)?.dialect.name();
         let connected = since.map(|_| true);
         Some(DeviceState { product, device, dialect, connected, since, in_flight })
     }
