@@ -125,13 +125,12 @@ impl Switchboard {
     async fn make(&self, admitted: &Admitted<'_>, call: Call) -> Result<Answer, Failure> {
         let Admitted { product, way, deadline, .. } = *admitted;
         let address = way.address(&call, product.dialect)?;
-        let whereabouts = self.find(&product.id, &call.device);
-        if whereabouts.is_none() {
+        if self.roster.is_none() {
             self.exists(&call.product, &call.device, deadline).await?;
         }
         // It subscribes to the topic itself, so no server can say that the device has not.
         if way == Way::TencentClientToken
-            && let Some(why) = whereabouts.and_then(absent)
+            && let Some(why) = self.find(&product.id, &call.device).and_then(absent)
         {
             let why = self.named(why, &call.product, &call.device, deadline).await;
             return Err(why.into());
