@@ -8,7 +8,7 @@ use tower::util::BoxCloneSyncService;
 
 use crate::core::packet::{Qos, Text, UserProperties};
 use crate::core::topic::TopicName;
-use crate::message::Status;
+use crate::message::{Response, Status};
 
 /// A call to a device, whatever the device and the caller speak.
 #[derive(Debug, Clone)]
@@ -44,6 +44,14 @@ pub(crate) struct Answer {
     pub(crate) payload: Bytes,
     pub(crate) content_type: Option<Text>,
     pub(crate) message_id: u64,
+}
+
+impl Answer {
+    /// What a response says.
+    pub(crate) fn of(response: Response, message_id: u64) -> Self {
+        let (status, payload, content_type, _) = response.into_wire();
+        Self { status, payload, content_type, message_id }
+    }
 }
 
 /// Why there is no answer.

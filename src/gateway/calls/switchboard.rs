@@ -126,32 +126,28 @@ impl Switchboard {
         let Admitted { product, way, deadline, .. } = *admitted;
         let address = way.address(&call, product.dialect)?;
         if self.roster.is_none() {
-            self.exists(&call.product, &call.device, deadline).await?;
+            self.exists(&product.id, &call.device, deadline).await?;
         }
         // It subscribes to the topic itself, so no server can say that the device has not.
         if way == Way::TencentClientToken
             && let Some(why) = self.find(&product.id, &call.device).and_then(absent)
         {
-            let why = self.named(why, &call.product, &call.device, deadline).await;
+            let why = self.named(why, &product.id, &call.device, deadline).await;
             return Err(why.into());
         }
         let asker = timeout_at(deadline.into(), self.ways.asker(way, product, &call.device)).await;
         let asker = asker.map_err(|_| CallError::Timeout)?.map_err(not_built)?;
-        let mut request = Request::to(address, call.payload.clone()).deadline(deadline);
+        let Call { device, payload, content_type, .. } = call;
+        let mut request = Request::to(address, payload).deadline(deadline);
         request.parts_mut().timeout = Some(asker.times().timeout(admitted.timeout));
-        request.parts_mut().content_type.clone_from(&call.content_type);
+        request.parts_mut().content_type = content_type;
         let (result, message_id) = ask(asker, request, deadline).await;
         match result {
-            Ok(response) => Ok(Answer {
-                status: response.status().clone(),
-                content_type: response.content_type().map(|text| text.to_owned().into()),
-                payload: response.into_payload(),
-                message_id: message_id.unwrap_or_default(),
-            }),
+            Ok(response) => Ok(Answer::of(response, message_id.unwrap_or_default())),
             Err(error) => {
-                let whereabouts = || self.find(&product.id, &call.device);
+                let whereabouts = || self.find(&product.id, &device);
                 let why = explain(error, self.limiter.limits().in_flight, whereabouts);
-                let why = self.named(why, &call.product, &call.device, deadline).await;
+                let why = self.named(why, &product.id, &device, deadline).await;
                 Err(Failure { why, message_id })
             }
         }

@@ -117,12 +117,7 @@ pub(super) fn result(response: Response, call: &Call) -> Option<Result<Answer, F
             };
             Some(Err(why.into()))
         }
-        (None, Some(message_id)) => Some(Ok(Answer {
-            status: response.status().clone(),
-            content_type: response.content_type().map(|text| text.to_owned().into()),
-            payload: response.into_payload(),
-            message_id,
-        })),
+        (None, Some(message_id)) => Some(Ok(Answer::of(response, message_id))),
     }
 }
 
