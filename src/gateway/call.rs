@@ -46,11 +46,32 @@ pub(crate) struct Answer {
     pub(crate) message_id: u64,
 }
 
+/// The user property of a response with the message id of the call.
+pub(crate) const MESSAGE_ID: &str = "message-id";
+
 impl Answer {
     /// What a response says.
     pub(crate) fn of(response: Response, message_id: u64) -> Self {
         let (status, payload, content_type, _) = response.into_wire();
         Self { status, payload, content_type, message_id }
+    }
+
+    /// The response that says it.
+    pub(crate) fn into_response(self) -> Response {
+        let response = with_message_id(Response::new(self.payload), Some(self.message_id));
+        let response = response.with_status(self.status);
+        match self.content_type {
+            Some(content_type) => response.with_content_type(content_type),
+            None => response,
+        }
+    }
+}
+
+/// Adds the message id, if there is one.
+pub(crate) fn with_message_id(response: Response, message_id: Option<u64>) -> Response {
+    match message_id {
+        Some(id) => response.with_user_property(MESSAGE_ID, id.to_string()),
+        None => response,
     }
 }
 

@@ -62,7 +62,7 @@ mod products;
 use std::fmt;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 pub use self::builder::{GatewayBuilder, GatewayError};
 use self::calls::Platform;
@@ -119,6 +119,11 @@ impl Gateway {
             hub.shutdown(end.saturating_duration_since(tokio::time::Instant::now())).await;
         }
     }
+}
+
+/// tokio's clock, which tests can pause.
+fn now() -> Instant {
+    tokio::time::Instant::now().into_std()
 }
 
 impl fmt::Debug for Gateway {

@@ -30,14 +30,14 @@
 
 use std::convert::Infallible;
 use std::sync::Arc;
-use std::time::Instant;
 
 use super::switchboard::Switchboard;
 use crate::core::topic::TopicFilter;
 use crate::core::topic::TopicName;
 use crate::error::ServeError;
-use crate::gateway::call::{Call, CallError, Target};
+use crate::gateway::call::{Call, CallError, Failure, Target, with_message_id};
 use crate::gateway::config::Dialect;
+use crate::gateway::now;
 use crate::layer::authorize::hub_identity::{CLIENT_ID, IDENTITY};
 use crate::link::Link;
 use crate::message::{Parts, Request, Response, Status};
@@ -45,9 +45,6 @@ use crate::responder::Responder;
 
 /// What the hub calls a client that has logged in with an access key: this and the key's id.
 const KEY: &str = "key:";
-
-/// The user property of an answer with its message id.
-const MESSAGE_ID: &str = "message-id";
 
 /// Answers on this link, for all products that are not native; `None` when there are none.
 ///
@@ -91,21 +88,9 @@ async fn answer(board: &Switchboard, request: Request) -> Response {
         Err(status) => return Response::error(status),
     };
     match board.call(call).await {
-        Ok(answer) => {
-            let response = Response::new(answer.payload)
-                .with_status(answer.status)
-                .with_user_property(MESSAGE_ID, answer.message_id.to_string());
-            match answer.content_type {
-                Some(content_type) => response.with_content_type(content_type),
-                None => response,
-            }
-        }
-        Err(failure) => {
-            let response = Response::error(status(&failure.why));
-            match failure.message_id {
-                Some(id) => response.with_user_property(MESSAGE_ID, id.to_string()),
-                None => response,
-            }
+        Ok(answer) => answer.into_response(),
+        Err(Failure { why, message_id }) => {
+            with_message_id(Response::error(status(&why)), message_id)
         }
     }
 }
@@ -182,10 +167,6 @@ impl Switchboard {
         let reserved = topic.is_reserved() || matches!(first, "" | "devices" | "gateways");
         !reserved && self.products.get(first).is_none()
     }
-}
-
-fn now() -> Instant {
-    tokio::time::Instant::now().into_std()
 }
 
 #[cfg(test)]

@@ -22,6 +22,7 @@ use crate::gateway::config::Product;
 use crate::gateway::devices::{DeviceStore, Roster, Whereabouts};
 use crate::gateway::keys::Keys;
 use crate::gateway::level::is_level;
+use crate::gateway::now;
 use crate::gateway::products::Products;
 use crate::message::Request;
 use crate::message::Response;
@@ -241,9 +242,4 @@ fn message(publication: Publication) -> Message {
     };
     let message = Message::new(publication.topic, publication.payload);
     Message { qos: publication.qos, properties, ..message }
-}
-
-/// tokio's clock, which tests can pause.
-fn now() -> Instant {
-    tokio::time::Instant::now().into_std()
 }

@@ -17,14 +17,16 @@
 //! responder or the broker refuses.
 
 use crate::core::topic::TopicName;
-use crate::gateway::call::{Answer, Call, CallError, Failure, InFlight, Target};
+use crate::gateway::call::{
+    Answer, Call, CallError, Failure, InFlight, MESSAGE_ID, Target, with_message_id,
+};
+use crate::gateway::now;
 use crate::message::{Request, Response, Status};
 
 const PRODUCT: &str = "product";
 const DEVICE: &str = "device";
 const TOPIC: &str = "topic";
 const SERVICE: &str = "service";
-const MESSAGE_ID: &str = "message-id";
 const FAILURE: &str = "failure";
 const DETAIL: &str = "detail";
 
@@ -55,8 +57,7 @@ pub(super) fn call(request: Request) -> Option<Call> {
         (None, Some(service)) => Target::Service(service.into()),
         (None, None) => Target::Device,
     };
-    let now = tokio::time::Instant::now().into_std();
-    let timeout = parts.deadline.map(|deadline| deadline.saturating_duration_since(now));
+    let timeout = parts.deadline.map(|deadline| deadline.saturating_duration_since(now()));
     Some(Call {
         product: product.into(),
         device: device.into(),
@@ -70,25 +71,14 @@ pub(super) fn call(request: Request) -> Option<Call> {
 
 pub(super) fn response(result: Result<Answer, Failure>) -> Response {
     match result {
-        Ok(Answer { status, payload, content_type, message_id }) => {
-            let response = Response::new(payload)
-                .with_status(status)
-                .with_user_property(MESSAGE_ID, message_id.to_string());
-            match content_type {
-                Some(content_type) => response.with_content_type(content_type),
-                None => response,
-            }
-        }
+        Ok(answer) => answer.into_response(),
         Err(Failure { why, message_id }) => {
             let (kind, detail) = written(&why);
             let mut response = failed(kind);
             if let Some(detail) = detail {
                 response = response.with_user_property(DETAIL, detail);
             }
-            match message_id {
-                Some(id) => response.with_user_property(MESSAGE_ID, id.to_string()),
-                None => response,
-            }
+            with_message_id(response, message_id)
         }
     }
 }

@@ -57,6 +57,7 @@ use super::call::{Answer, Call, CallError, Failure};
 use super::calls::explain;
 use super::config;
 use super::level::is_level;
+use super::now;
 use crate::core::topic::TopicFilter;
 use crate::core::topic::TopicName;
 use crate::error::RequestError;
@@ -214,7 +215,7 @@ impl Cluster {
             return Relayed::NotThere;
         };
         let request = forward::request(topic, call).deadline(deadline);
-        let left = deadline.saturating_duration_since(tokio::time::Instant::now().into_std());
+        let left = deadline.saturating_duration_since(now());
         let asked = self.ask(request.timeout(left), deadline);
         let Some(answer) = to.dead.run_until_cancelled(asked).await else {
             let why = CallError::Lost("the gateway that calls the device has died");
