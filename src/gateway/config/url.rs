@@ -6,7 +6,9 @@ use percent_encoding::percent_decode_str;
 use url::{Host, Url};
 
 use super::Broker;
+use crate::error::ConnectError;
 use crate::hub::Listener;
+use crate::link::Client;
 use crate::tls::ServerTls;
 
 /// Where the hub listens, as an URL.
@@ -111,15 +113,12 @@ fn at_path(listener: Listener, path: Option<String>) -> Listener {
 }
 
 /// What a client connects to; whether with TLS.
-pub(super) fn check_broker(text: &str) -> Result<Scheme, String> {
-    let url = parsed(text)?;
-    let (scheme, _) = Scheme::of(&url)?;
-    no_credentials(&url)?;
-    match scheme {
-        Scheme::Unix => drop(socket_path(&url)?),
-        _ => drop(host(&url)?),
-    }
-    Ok(scheme)
+pub(super) fn check_broker(text: &str) -> Result<bool, String> {
+    no_credentials(&parsed(text)?)?;
+    Client::has_tls(text).map_err(|error| match error {
+        ConnectError::Address(why) => format!("expected the URL of a broker: {why}"),
+        other => other.to_string(),
+    })
 }
 
 fn parsed(text: &str) -> Result<Url, String> {

@@ -96,6 +96,17 @@ impl Client {
     pub fn builder(address: &str) -> ClientBuilder {
         ClientBuilder { options: Options::parse(address) }
     }
+
+    /// Whether a connection to this address has TLS.
+    ///
+    /// # Errors
+    /// [`ConnectError::Address`], as [`ClientBuilder::connect`].
+    #[cfg(feature = "gateway")]
+    pub(crate) fn has_tls(address: &str) -> Result<bool, ConnectError> {
+        let options = Options::parse(address)?;
+        options.check()?;
+        Ok(options.address.scheme.has_tls())
+    }
 }
 
 /// Configures a connection; [`connect`](Self::connect) makes it.

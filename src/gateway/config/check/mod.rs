@@ -13,7 +13,7 @@ use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 
 use super::error::Mistake;
-use super::url::{self, NO_TLS, Place, Scheme};
+use super::url::{self, NO_TLS, Place};
 use super::{Broker, Cluster, Config, Http, Limits, Mqtt, TlsFiles};
 use crate::gateway::cluster::{ALIVE, DEAD_AFTER};
 use crate::tls::ServerTls;
@@ -121,11 +121,10 @@ impl Mistakes {
     }
 
     fn broker(&mut self, broker: &Broker) {
-        let checked = url::check_broker(&broker.url);
-        let scheme = self.add_if_wrong("mqtt.broker.url", checked);
+        let has_tls = self.add_if_wrong("mqtt.broker.url", url::check_broker(&broker.url));
         if let Some(file) = &broker.ca {
             self.add_if_wrong("mqtt.broker.ca", certificates(file));
-            if scheme.is_some_and(|scheme: Scheme| !scheme.has_tls()) {
+            if has_tls == Some(false) {
                 self.add("mqtt.broker.ca", "expected a broker with mqtts or wss for it");
             }
         }

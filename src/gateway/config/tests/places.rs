@@ -10,7 +10,6 @@ fn urls_are_urls() {
     let scheme = |place: &str| format!("{place}: {scheme}");
     check(&[
         ("mqtt.listen = 'http://h'", &[&scheme("1: mqtt.listen[0]")]),
-        ("mqtt.broker.url = 'http://h'", &[&scheme("1: mqtt.broker.url")]),
         (
             "mqtt.listen = '127.0.0.1:1883'",
             &[
@@ -52,6 +51,37 @@ fn urls_are_urls() {
         ),
         ("[mqtt.broker]", &["1: mqtt.broker.url: expected a string, found nothing"]),
     ]);
+}
+
+/// As the client itself finds it, which would be at the start only.
+#[test]
+fn a_brokers_url_is_one_that_a_client_takes() {
+    let table = [
+        ("http://h", "it must begin with mqtt://, mqtts://, ws://, wss:// or unix:/"),
+        ("mqtt://", "the host is missing"),
+        ("mqtt://h/path", "only a query may follow the host and the port"),
+        ("mqtt://h?keep_alive=1#y", "only a query may follow the host and the port"),
+        ("mqtt://h?keep_alive=x", "keep_alive must be a whole number from 0 to 65535"),
+        ("mqtt://h?client_id=", "client_id must not be empty"),
+        (
+            "mqtt://h?ca=ca.pem",
+            "mqtt:// is without TLS, for which there are settings: mqtts:// or wss:// has it",
+        ),
+        ("unix:a", "the absolute path of a socket is needed: unix:/path"),
+        (
+            "unix:/s?q",
+            "there is no option \"q\"; there are client_id, keep_alive, clean_start, \
+             session_expiry, connect_timeout, maximum_packet_size, receive_maximum and ca",
+        ),
+    ];
+    for (url, why) in table {
+        let expected = format!("1: mqtt.broker.url: expected the URL of a broker: {why}");
+        check(&[(&format!("mqtt.broker.url = '{url}'"), &[&expected])]);
+    }
+    for url in ["mqtt://h/?keep_alive=5&client_id=c", "mqtts://h?ca=ca.pem", "unix:/s?client_id=c"]
+    {
+        parse(&format!("mqtt.broker.url = '{url}'")).expect(url);
+    }
 }
 
 #[test]
