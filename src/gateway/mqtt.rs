@@ -4,7 +4,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use secrecy::ExposeSecret;
-use ulid::Ulid;
 
 use super::builder::GatewayError;
 use super::config::{self, Broker, Mqtt, TlsFiles};
@@ -38,9 +37,10 @@ pub(super) async fn start(mqtt: &Mqtt, admission: Admission) -> Result<Side, Gat
 }
 
 async fn connect(broker: &Broker) -> Result<Link, ConnectError> {
-    let random = || format!("rrpc-gateway-{}", Ulid::new());
-    let client_id = broker.client_id.clone().unwrap_or_else(random);
-    let mut client = Client::builder(&broker.url).client_id(client_id);
+    let mut client = Client::builder(&broker.url);
+    if let Some(id) = &broker.client_id {
+        client = client.client_id(id);
+    }
     if let Some(user) = &broker.username {
         let password = broker.password.as_ref().map_or("", |password| password.expose_secret());
         client = client.credentials(user, password);
@@ -73,4 +73,23 @@ async fn embedded(mqtt: &Mqtt, admission: Arc<Admission>) -> Result<Hub, Gateway
 
 fn load(files: TlsFiles) -> Result<ServerTls, ServerTlsError> {
     ServerTls::builder(files.cert, files.key).check_every(CERTIFICATES).load()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::hub::Listener;
+
+    #[tokio::test]
+    async fn the_client_identifier_is_that_of_the_configuration_or_of_the_url() {
+        let hub = Hub::builder().listen(Listener::tcp("127.0.0.1:0")).start().await.unwrap();
+        let address = hub.local_addr().unwrap();
+        let mut broker = Broker::at(&format!("mqtt://{address}?client_id=of-url"));
+        assert_eq!(connect(&broker).await.unwrap().client_id(), "of-url");
+        broker.client_id = Some("of-field".to_owned());
+        assert_eq!(connect(&broker).await.unwrap().client_id(), "of-field");
+        let random = async || connect(&Broker::at(&format!("mqtt://{address}"))).await.unwrap();
+        let (one, other) = (random().await, random().await);
+        assert_ne!(one.client_id(), other.client_id());
+    }
 }

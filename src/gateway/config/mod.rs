@@ -187,7 +187,7 @@ pub struct Broker {
     /// `mqtt://` or `mqtts://`, or what else a [`Client`](crate::Client) connects to; without user name
     /// and password.
     pub url: String,
-    /// A random one by default.
+    /// By default the `client_id` of the URL, or else a random one.
     pub client_id: Option<String>,
     /// The user name.
     pub username: Option<String>,
