@@ -155,6 +155,8 @@ use std::time::Duration;
 
 pub use self::access::{Access, Credentials, Identity, Protocol};
 pub use self::builder::{HubBuilder, HubError, HubLimits};
+#[cfg(feature = "gateway")]
+pub(crate) use self::listener::is_exhausted;
 pub use self::listener::{Listener, ListenerLimits, Listening, Transport};
 pub use self::presence::{Change, ClientInfo, Presence};
 pub use self::shared::HubStats;

@@ -8,13 +8,14 @@ use std::time::Duration;
 
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
-use tokio::task::JoinSet;
+use tokio::task::{JoinSet, yield_now};
 use tokio::time::{sleep, timeout};
 
 use super::connection::Serving;
+use crate::hub::is_exhausted;
 use crate::tls::ServerTls;
 
-/// How long accepting pauses when the process has no file descriptor left.
+/// How long accepting pauses when the system has nothing left for one more connection.
 const PAUSE: Duration = Duration::from_millis(100);
 
 /// Owns the listeners and the tasks of all connections.
@@ -64,9 +65,14 @@ impl Acceptor {
                         drop(slot);
                     });
                 }
-                Err(error) => {
-                    tracing::warn!(%error, "cannot accept an HTTP connection");
+                Err(error) if is_exhausted(&error) => {
+                    tracing::warn!(%error, "cannot accept HTTP connections for now");
                     sleep(PAUSE).await;
+                }
+                Err(error) => {
+                    // Of one connection: the others do not wait for it.
+                    tracing::debug!(%error, "cannot accept an HTTP connection");
+                    yield_now().await;
                 }
             }
         }

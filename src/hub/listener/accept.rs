@@ -94,7 +94,7 @@ pub(in crate::hub) async fn accept(bound: Bound, index: usize, shared: Arc<Share
 /// Whether it will be the same for the next connection, until somebody gives something back: file
 /// descriptors, or memory.
 #[cfg(unix)]
-fn is_exhausted(error: &io::Error) -> bool {
+pub(crate) fn is_exhausted(error: &io::Error) -> bool {
     use rustix::io::Errno;
 
     let exhausted = [Errno::MFILE, Errno::NFILE, Errno::NOBUFS, Errno::NOMEM];
@@ -103,7 +103,7 @@ fn is_exhausted(error: &io::Error) -> bool {
 
 /// Not told apart here.
 #[cfg(not(unix))]
-fn is_exhausted(_: &io::Error) -> bool {
+pub(crate) fn is_exhausted(_: &io::Error) -> bool {
     true
 }
 

@@ -13,6 +13,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+#[cfg(feature = "gateway")]
+pub(crate) use self::accept::is_exhausted;
 pub(super) use self::accept::{Accepted, Socket, accept};
 pub use self::bound::Listening;
 pub(super) use self::bound::{Bound, bind};
