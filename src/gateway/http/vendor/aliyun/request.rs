@@ -12,7 +12,7 @@ use super::params::Params;
 use super::reply::{About, Refusal};
 use crate::core::packet::{Qos, Text, UserProperties};
 use crate::core::topic::{TopicName, is_unsafe};
-use crate::gateway::call::{Call, Publication, Target};
+use crate::gateway::call::{Call, Failure, Publication, Target};
 use crate::gateway::calls::is_level;
 use crate::gateway::http::vendor::Vendor;
 use crate::gateway::products::Products;
@@ -37,12 +37,15 @@ pub(super) enum Ask {
     Publish(Box<Publication>),
 }
 
+type Read = fn(&Params, Call, &Products) -> Result<Ask, Refusal>;
+type Refuse = fn(&Failure) -> Refusal;
+
 /// Reads a request whose signature is right.
 pub(super) fn read(vendor: &Vendor, signed: &Signed, about: &mut About) -> Result<Ask, Refusal> {
-    let read = match &*signed.action {
-        "RRpc" => rrpc,
-        "InvokeThingService" => service,
-        "Pub" => publish,
+    let (read, refuse): (Read, Refuse) = match &*signed.action {
+        "RRpc" => (rrpc, Refusal::of_rrpc),
+        "InvokeThingService" => (service, Refusal::of_service),
+        "Pub" => (publish, Refusal::of_publish),
         _ => {
             let message = "Specified api is not found, please check your url and method.";
             let missing = axum::http::StatusCode::NOT_FOUND;
@@ -63,7 +66,7 @@ pub(super) fn read(vendor: &Vendor, signed: &Signed, about: &mut About) -> Resul
     if vendor.products.get(product).is_some() {
         about.product = Some(product.into());
     }
-    admitted.map_err(|why| Refusal::of_rrpc(&why.into()))?;
+    admitted.map_err(|why| refuse(&why.into()))?;
     let call = Call {
         product: product.into(),
         device: device.into(),

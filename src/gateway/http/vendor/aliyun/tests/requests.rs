@@ -49,6 +49,22 @@ async fn rrpc_has_its_limits() {
     }
 }
 
+/// Only `RRpc` has an `RrpcCode`.
+#[tokio::test]
+async fn who_is_not_let_in_is_told_in_the_words_of_the_action() {
+    let nothing = ("ProductKey", "nothing");
+    let topic = ("TopicFullName", "/nothing/dev-ok/user/get");
+    for (sent, rrpc_code) in [
+        (rrpc(&[nothing]), Some("UNKNOWN")),
+        (service(&[nothing]), None),
+        (publish(&[nothing, topic]), None),
+    ] {
+        let got = answering().send(&sent).await;
+        assert_eq!(failed(&got), "iot.prod.NotExistedProduct");
+        assert_eq!(got.body.get("RrpcCode").and_then(|code| code.as_str()), rrpc_code);
+    }
+}
+
 #[tokio::test]
 async fn rrpc_takes_what_is_within_them() {
     for timeout in ["1000", "8000"] {
