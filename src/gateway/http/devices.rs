@@ -4,9 +4,7 @@
 //! that the key may call. `limit` is 1 to 1,000, which is also the default. When there are more, the header
 //! `Link: <…>; rel="next"` (RFC 8288) has the address of the next page.
 
-use std::fmt::Write;
 use std::sync::Arc;
-use std::time::SystemTime;
 
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{Query, State};
@@ -18,6 +16,7 @@ use serde::{Deserialize, Serialize};
 
 use super::caller::Caller;
 use super::problem::Problem;
+use super::rfc3339;
 use super::routes::App;
 use crate::gateway::call::DeviceState;
 
@@ -54,17 +53,10 @@ impl<'a> From<&'a DeviceState> for Listed<'a> {
             device: &state.device,
             dialect: state.dialect,
             connected: state.connected,
-            since: state.since.and_then(rfc3339),
+            since: state.since.and_then(rfc3339::format),
             in_flight: state.in_flight,
         }
     }
-}
-
-/// `None` outside the years 1970 to 9999.
-fn rfc3339(time: SystemTime) -> Option<String> {
-    let mut text = String::new();
-    write!(text, "{}", humantime::format_rfc3339_seconds(time)).ok()?;
-    Some(text)
 }
 
 pub(super) async fn list(
@@ -106,19 +98,5 @@ impl Page {
         let Some(after) = &self.after else { return Ok(None) };
         let place = after.split_once('/');
         place.map(Some).ok_or_else(|| Problem::invalid("after: {product}/{device} is expected"))
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::time::Duration;
-
-    use super::*;
-
-    #[test]
-    fn a_time_is_written_as_the_rfc_has_it() {
-        let time = SystemTime::UNIX_EPOCH + Duration::from_secs(1_700_000_000);
-        assert_eq!(rfc3339(time).unwrap(), "2023-11-14T22:13:20Z");
-        assert_eq!(rfc3339(SystemTime::UNIX_EPOCH + Duration::from_secs(1 << 40)), None);
     }
 }

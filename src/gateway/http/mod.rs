@@ -34,6 +34,7 @@ mod openapi;
 mod patient;
 mod plain;
 mod problem;
+mod rfc3339;
 mod routes;
 mod server;
 #[cfg(test)]
