@@ -54,6 +54,12 @@ impl Keys {
         self.by_id.get(id)
     }
 
+    /// The key of this id and its secret, if it has one.
+    pub(crate) fn signer(&self, id: &str) -> Option<(&Arc<Key>, &str)> {
+        let key = self.find(id)?;
+        Some((key, key.secret.as_ref()?.expose_secret()))
+    }
+
     /// The key that has this bearer token.
     pub(crate) fn of_bearer(&self, token: &str) -> Option<&Arc<Key>> {
         self.by_token.get(&digest(token))
@@ -95,6 +101,9 @@ mod tests {
         let keys = keys();
         assert_eq!(&*keys.find("two").unwrap().id, "two");
         assert_eq!(&*keys.of_bearer("token").unwrap().id, "one");
+        let (key, secret) = keys.signer("two").unwrap();
+        assert_eq!((&*key.id, secret), ("two", "testsecret"));
+        assert!(keys.signer("three").is_none());
         assert!(keys.find("three").is_none() && keys.of_bearer("tokem").is_none());
         assert!(keys.of_bearer("").is_none());
     }
@@ -103,6 +112,7 @@ mod tests {
     fn an_empty_secret_is_none() {
         let keys = Keys::new(&[AccessKey::new("k").with_secret("").with_bearer("")]);
         assert!(keys.find("k").is_some_and(|key| key.secret.is_none()));
+        assert!(keys.signer("k").is_none());
         assert!(keys.of_bearer("").is_none());
     }
 

@@ -4,11 +4,10 @@ use std::time::SystemTime;
 
 use axum::http::StatusCode;
 use axum::http::request::Parts;
-use secrecy::ExposeSecret;
 
 use super::params::Params;
 use super::reply::Refusal;
-use super::{Signed, Stamp, Vendor, form, key_of, mismatch};
+use super::{Signed, Stamp, Vendor, form, mismatch, signer};
 use crate::gateway::http::vendor::signing::{self, Authorization};
 
 pub(super) const ALGORITHM: &str = "ACS3-HMAC-SHA256";
@@ -43,20 +42,19 @@ pub(super) fn authenticate(
         }
     }
     let stamp = Stamp { time: header("x-acs-date")?, nonce: header("x-acs-signature-nonce")? };
-    let (key, signed) = key_of(vendor, authorization.credential, &stamp, now)?;
+    let signer = signer(vendor, authorization.credential, &stamp, now)?;
     let digest = signing::sha256_hex(body);
     let query = Params::parse(parts.uri.query().unwrap_or_default().as_bytes())?;
     let string_to_sign = string_to_sign(parts, &query, &authorization, &digest)?;
-    let secret = key.secret.as_ref().map(ExposeSecret::expose_secret).unwrap_or_default();
-    let tag = signing::hmac_sha256(secret.as_bytes(), string_to_sign.as_bytes());
+    let tag = signing::hmac_sha256(signer.secret.as_bytes(), string_to_sign.as_bytes());
     if header("x-acs-content-sha256")? != digest
         || !signing::is_hex_of(authorization.signature, tag)
     {
         return Err(mismatch(&string_to_sign));
     }
-    vendor.replay.take(&key.id, stamp.nonce, signed, now)?;
+    vendor.replay.take(&signer.key.id, stamp.nonce, signer.time, now)?;
     Ok(Signed {
-        key: key.clone(),
+        key: signer.key.clone(),
         action: header("x-acs-action")?.to_owned(),
         version: header("x-acs-version")?.to_owned(),
         params: query.with(form(parts, body)?)?,

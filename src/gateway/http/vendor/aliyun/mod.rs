@@ -100,23 +100,31 @@ fn understand(
     request::read(vendor, &signed, about)
 }
 
+/// Who signs.
+struct Signer<'a> {
+    key: &'a Arc<Key>,
+    secret: &'a str,
+    /// When.
+    time: SystemTime,
+}
+
 /// The key that signs; and the request's time is near the gateway's.
-fn key_of<'a>(
+fn signer<'a>(
     vendor: &'a Vendor,
     id: &str,
     stamp: &Stamp<'_>,
     now: SystemTime,
-) -> Result<(&'a Arc<Key>, SystemTime), Refusal> {
-    let signed = humantime::parse_rfc3339(stamp.time).map_err(|_| {
+) -> Result<Signer<'a>, Refusal> {
+    let time = humantime::parse_rfc3339(stamp.time).map_err(|_| {
         let message = "The time of the request must be like 2026-11-24T08:24:55Z.";
         Refusal::unauthenticated(StatusCode::BAD_REQUEST, "InvalidTimeStamp.Format", message)
     })?;
-    vendor.replay.check_time(signed, now).map_err(Refusal::from)?;
-    let key = vendor.keys.find(id).filter(|key| key.secret.is_some()).ok_or_else(|| {
+    vendor.replay.check_time(time, now).map_err(Refusal::from)?;
+    let (key, secret) = vendor.keys.signer(id).ok_or_else(|| {
         let message = "Specified access key is not found.";
         Refusal::unauthenticated(StatusCode::NOT_FOUND, "InvalidAccessKeyId.NotFound", message)
     })?;
-    Ok((key, signed))
+    Ok(Signer { key, secret, time })
 }
 
 /// A wrong signature; Python's SDK takes the message apart at its colon.

@@ -7,12 +7,11 @@ use axum::http::request::Parts;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use hmac::{Hmac, KeyInit, Mac};
-use secrecy::ExposeSecret;
 use sha1::Sha1;
 
 use super::params::{Params, escape};
 use super::reply::Refusal;
-use super::{Signed, Stamp, Vendor, form, key_of, mismatch};
+use super::{Signed, Stamp, Vendor, form, mismatch, signer};
 
 pub(super) fn authenticate(
     vendor: &Vendor,
@@ -33,18 +32,17 @@ pub(super) fn authenticate(
         }
     }
     let stamp = Stamp { time: params.mandatory("Timestamp")?, nonce };
-    let (key, signed) = key_of(vendor, id, &stamp, now)?;
+    let signer = signer(vendor, id, &stamp, now)?;
     let string_to_sign = string_to_sign(parts.method.as_str(), &params);
-    let secret = key.secret.as_ref().map(ExposeSecret::expose_secret).unwrap_or_default();
     let right = STANDARD
         .decode(&signature)
-        .is_ok_and(|tag| mac(secret, &string_to_sign).verify_slice(&tag).is_ok());
+        .is_ok_and(|tag| mac(signer.secret, &string_to_sign).verify_slice(&tag).is_ok());
     if !right {
         return Err(mismatch(&string_to_sign));
     }
-    vendor.replay.take(&key.id, stamp.nonce, signed, now)?;
+    vendor.replay.take(&signer.key.id, stamp.nonce, signer.time, now)?;
     Ok(Signed {
-        key: key.clone(),
+        key: signer.key.clone(),
         action: params.mandatory("Action")?.to_owned(),
         version: params.mandatory("Version")?.to_owned(),
         params,

@@ -9,9 +9,9 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, Method};
-use secrecy::ExposeSecret;
 
 use super::reply::Refusal;
+use crate::gateway::http::rfc3339;
 use crate::gateway::http::vendor::Vendor;
 use crate::gateway::http::vendor::signing::{self, Authorization};
 use crate::gateway::keys::Key;
@@ -50,10 +50,9 @@ pub(super) fn authenticate<'a>(
         Refusal::invalid("MissingParameter", "The header X-TC-Timestamp is missing.")
     })?;
     check_time(vendor, timestamp, scope.date)?;
-    let key = vendor.keys.find(scope.id).filter(|key| key.secret.is_some()).ok_or_else(|| {
+    let (key, secret) = vendor.keys.signer(scope.id).ok_or_else(|| {
         Refusal::unauthenticated("AuthFailure.SecretIdNotFound", "The SecretId is not found.")
     })?;
-    let secret = key.secret.as_ref().map(ExposeSecret::expose_secret).unwrap_or_default();
     let digest = signing::sha256_hex(body);
     let right = canonical_requests(parts, &authorization, &digest)?.iter().any(|canonical| {
         let text = string_to_sign(timestamp, scope.text, canonical);
@@ -113,12 +112,9 @@ fn check_time(vendor: &Vendor, timestamp: &str, date: &str) -> Result<(), Refusa
     Ok(())
 }
 
-/// In UTC; `None` after the year 9999.
+/// In UTC; `None` outside the years 1970 to 9999.
 pub(super) fn date_of(time: SystemTime) -> Option<String> {
-    use std::fmt::Write;
-
-    let mut text = String::new();
-    write!(text, "{}", humantime::format_rfc3339_seconds(time)).ok()?;
+    let mut text = rfc3339::format(time)?;
     text.truncate("2026-11-24".len());
     Some(text)
 }
