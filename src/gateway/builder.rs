@@ -10,7 +10,7 @@ use super::Gateway;
 use super::calls::{self, Platform};
 use super::config::{Config, ConfigErrors};
 use super::devices::{Admission, ConfiguredDevices, DeviceStore};
-use super::http::{Front, Server, StartError};
+use super::http::{Front, Server};
 use super::keys::Keys;
 use super::mqtt::{self, Side};
 use super::products::Products;
@@ -42,8 +42,7 @@ impl GatewayBuilder {
     /// [`GatewayError::Config`] when something in the configuration is [not possible](Config::check),
     /// [`GatewayError::Hub`] or [`GatewayError::Http`] when an address cannot be listened on,
     /// [`GatewayError::Broker`] when the broker cannot be reached, [`GatewayError::Tls`] when a certificate
-    /// cannot be used, [`GatewayError::Serve`] when the broker refuses a subscription,
-    /// [`GatewayError::Address`] when an address is not one that the hub can listen on.
+    /// cannot be used, [`GatewayError::Serve`] when the broker refuses a subscription.
     ///
     /// # Cancel safety
     /// Dropping the future stops what was started.
@@ -95,9 +94,6 @@ pub enum GatewayError {
     /// Something in the configuration is not possible.
     #[error(transparent)]
     Config(#[from] ConfigErrors),
-    /// An address for devices is not one that the hub can listen on.
-    #[error("mqtt.listen: {0}")]
-    Address(Box<str>),
     /// The hub could not be started.
     #[error(transparent)]
     Hub(#[from] HubError),
@@ -105,8 +101,13 @@ pub enum GatewayError {
     #[error("broker: {0}")]
     Broker(#[from] ConnectError),
     /// A certificate or its key cannot be used.
-    #[error("TLS: {0}")]
-    Tls(#[from] ServerTlsError),
+    #[error("{place}: {source}")]
+    Tls {
+        /// Which of the two: `http.tls` or `mqtt.tls`.
+        place: &'static str,
+        /// What is wrong with it.
+        source: ServerTlsError,
+    },
     /// What calls need could not be subscribed to.
     #[error(transparent)]
     Serve(#[from] ServeError),
@@ -118,13 +119,4 @@ pub enum GatewayError {
         /// What the operating system said.
         source: Arc<io::Error>,
     },
-}
-
-impl From<StartError> for GatewayError {
-    fn from(error: StartError) -> Self {
-        match error {
-            StartError::Bind { address, error } => Self::Http { address, source: Arc::new(error) },
-            StartError::Tls(error) => Self::Tls(error),
-        }
-    }
 }

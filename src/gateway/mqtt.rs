@@ -1,23 +1,19 @@
 //! Where devices are: an embedded hub, or a broker.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use secrecy::ExposeSecret;
 
 use super::builder::GatewayError;
-use super::config::{self, Broker, Mqtt, TlsFiles};
+use super::config::{self, Broker, Mqtt};
 use super::devices::{Admission, Roster};
 use crate::error::ConnectError;
 use crate::hub::{Hub, HubBuilder};
 use crate::link::{Client, Link};
-use crate::tls::{ClientTls, ServerTls, ServerTlsError};
+use crate::tls::ClientTls;
 
 /// The client identifier of the gateway on its own hub. No client from the network can have it.
 const OWN_CLIENT: &str = "gateway";
-
-/// How often it is looked whether there is a new certificate.
-const CERTIFICATES: Duration = Duration::from_mins(1);
 
 /// The gateway's connection to the devices.
 pub(super) struct Side {
@@ -63,16 +59,10 @@ async fn embedded(mqtt: &Mqtt, admission: Arc<Admission>) -> Result<Hub, Gateway
         .authorize(move |identity, client_id, access| {
             admission.allows(identity, client_id, access)
         });
-    let tls = mqtt.tls.clone().map(load).transpose()?;
-    let listen = |hub: HubBuilder, url: &String| -> Result<_, GatewayError> {
-        let listener = config::listener(url, tls.as_ref());
-        Ok(hub.listen(listener.map_err(|what| GatewayError::Address(what.into()))?))
-    };
-    Ok(mqtt.listen.iter().try_fold(hub, listen)?.start().await?)
-}
-
-fn load(files: TlsFiles) -> Result<ServerTls, ServerTlsError> {
-    ServerTls::builder(files.cert, files.key).check_every(CERTIFICATES).load()
+    let tls = mqtt.tls.as_ref().map(|files| files.server().load()).transpose();
+    let tls = tls.map_err(|source| GatewayError::Tls { place: "mqtt.tls", source })?;
+    let listeners = config::listeners(&mqtt.listen, tls.as_ref())?;
+    Ok(listeners.into_iter().fold(hub, HubBuilder::listen).start().await?)
 }
 
 #[cfg(test)]

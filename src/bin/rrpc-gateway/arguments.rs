@@ -83,7 +83,6 @@ impl Arguments {
         };
         if let Some(url) = &self.broker {
             config.mqtt = Mqtt::default();
-            config.mqtt.listen.clear();
             config.mqtt.broker = Some(Broker::at(url));
         }
         if !self.listen_mqtt.is_empty() {

@@ -72,13 +72,18 @@ impl ConfigErrors {
         if mistakes.is_empty() {
             return Ok(());
         }
-        let error = |Mistake { path, problem }| ConfigError {
-            file: None,
-            line: None,
-            path: path.into(),
-            problem: problem.into(),
-        };
-        Err(Self(mistakes.into_iter().map(error).collect()))
+        Err(Self(mistakes.into_iter().map(ConfigError::from).collect()))
+    }
+
+    pub(super) fn one(mistake: Mistake) -> Self {
+        Self(Box::new([mistake.into()]))
+    }
+}
+
+/// Of no file.
+impl From<Mistake> for ConfigError {
+    fn from(Mistake { path, problem }: Mistake) -> Self {
+        Self { file: None, line: None, path: path.into(), problem: problem.into() }
     }
 }
 

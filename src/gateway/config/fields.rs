@@ -133,22 +133,36 @@ impl<'i> Fields<'_, 'i> {
 
     /// An array of strings, or one string.
     pub(super) fn texts(&mut self, name: &'static str) -> Option<Vec<String>> {
+        self.list(name, Ok)
+    }
+
+    /// What is read from an array of strings, or from one string. What is wrong is noted and left out.
+    pub(super) fn list<T>(
+        &mut self,
+        name: &'static str,
+        read: impl Fn(String) -> Result<T, String>,
+    ) -> Option<Vec<T>> {
         let (path, value) = self.take(name)?;
-        let values = match value.into_inner() {
-            DeValue::Array(values) => values,
-            DeValue::String(text) => return Some(vec![text.into_owned()]),
+        let place = value.span();
+        let values: Vec<_> = match value.into_inner() {
+            DeValue::Array(values) => values.into_iter().collect(),
+            text @ DeValue::String(_) => vec![Spanned::new(place, text)],
             other => {
                 self.notes.wrong_type(&path, "a string or an array of strings", &other);
                 return None;
             }
         };
-        let mut texts = Vec::new();
+        let mut list = Vec::new();
         for (index, value) in values.into_iter().enumerate() {
             let path = format!("{path}[{index}]");
             self.notes.found_at(&path, value.span().start);
-            texts.push(self.notes.text(&path, value.into_inner()).unwrap_or_default());
+            let Some(text) = self.notes.text(&path, value.into_inner()) else { continue };
+            match read(text) {
+                Ok(read) => list.push(read),
+                Err(problem) => self.notes.mistake(path, problem),
+            }
         }
-        Some(texts)
+        Some(list)
     }
 
     pub(super) fn boolean(&mut self, name: &'static str) -> Option<bool> {

@@ -16,6 +16,7 @@
 mod check;
 mod error;
 mod fields;
+mod file;
 mod kind;
 mod parse;
 mod secret;
@@ -32,7 +33,8 @@ pub use secrecy::SecretString;
 
 pub use self::error::{ConfigError, ConfigErrors};
 pub use self::kind::Dialect;
-pub(crate) use self::url::listener;
+pub(crate) use self::url::listeners;
+use crate::tls::{ServerTls, ServerTlsBuilder};
 
 /// Everything that a gateway is told.
 ///
@@ -150,6 +152,12 @@ pub struct TlsFiles {
     pub cert: PathBuf,
     /// The key.
     pub key: PathBuf,
+}
+
+impl TlsFiles {
+    pub(crate) fn server(&self) -> ServerTlsBuilder {
+        ServerTls::builder(&self.cert, &self.key)
+    }
 }
 
 /// Where devices are.

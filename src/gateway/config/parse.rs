@@ -1,8 +1,6 @@
 //! A configuration from a file. What values mean together is [checked](super::check) behind this.
 
 use std::collections::HashSet;
-use std::fs::File;
-use std::io::{self, Read};
 use std::net::SocketAddr;
 use std::path::Path;
 
@@ -13,27 +11,19 @@ use super::fields::{Fields, Notes, parent};
 use super::secret::{BEARER, PASSWORD, SECRET};
 use super::{
     AccessKey, Broker, Cluster, Config, Device, Dialect, Http, Limits, Mqtt, Product, TlsFiles,
-    check,
+    check, file,
 };
 
 /// Bytes of a file: hundreds of thousands of devices.
 const LONGEST: u64 = 64 * 1024 * 1024;
 
 pub(super) fn load(path: &Path) -> Result<Config, ConfigErrors> {
-    let text = read(path).map_err(|error| {
+    let mut text = String::new();
+    file::read(path, LONGEST, &mut text).map_err(|error| {
         let mistake = Mistake::new("", format!("the file cannot be read: {error}"));
         ConfigErrors::in_file(path, [(None, mistake)])
     })?;
     parse(&text, path)
-}
-
-fn read(path: &Path) -> io::Result<String> {
-    let mut text = String::new();
-    File::open(path)?.take(LONGEST + 1).read_to_string(&mut text)?;
-    if u64::try_from(text.len()).is_ok_and(|length| length > LONGEST) {
-        return Err(io::Error::other(format!("it has more than {LONGEST} bytes")));
-    }
-    Ok(text)
 }
 
 pub(super) fn parse(text: &str, name: &Path) -> Result<Config, ConfigErrors> {
@@ -116,22 +106,10 @@ fn http(fields: &mut Fields<'_, '_>, directory: &Path) -> Http {
 }
 
 fn addresses(fields: &mut Fields<'_, '_>) -> Option<Vec<SocketAddr>> {
-    let texts = fields.texts("listen")?;
-    let path = fields.path("listen");
-    if texts.is_empty() {
-        fields.notes.mistake(&path, "expected at least one address, found none");
-    }
-    let mut addresses = Vec::new();
-    for (index, text) in texts.iter().enumerate() {
-        if let Ok(address) = text.parse() {
-            addresses.push(address);
-            continue;
-        }
-        let expected = "expected an IP address and a port, such as \"127.0.0.1:8080\"";
-        let problem = format!("{expected}, found {}", shown(text));
-        fields.notes.mistake(format!("{path}[{index}]"), problem);
-    }
-    Some(addresses)
+    let expected = "expected an IP address and a port, such as \"127.0.0.1:8080\"";
+    fields.list("listen", |text| {
+        text.parse().map_err(|_| format!("{expected}, found {}", shown(&text)))
+    })
 }
 
 fn tls(fields: &mut Fields<'_, '_>, directory: &Path) -> Option<TlsFiles> {
@@ -145,14 +123,10 @@ fn mqtt(fields: &mut Fields<'_, '_>, directory: &Path) -> Mqtt {
     let listen = fields.texts("listen");
     let tls = tls(fields, directory);
     let broker = fields.table("broker", |fields| broker(fields, directory));
-    let path = fields.path("listen");
     if listen.is_some() && broker.is_some() {
         let problem =
             "expected either this or mqtt.broker: beside a broker nothing listens for MQTT";
-        fields.notes.mistake(&path, problem);
-    }
-    if listen.as_ref().is_some_and(Vec::is_empty) {
-        fields.notes.mistake(&path, "expected at least one URL, found none");
+        fields.notes.mistake(fields.path("listen"), problem);
     }
     let default = if broker.is_some() { Vec::new() } else { Mqtt::default().listen };
     let connections = fields.number("connections").unwrap_or(Mqtt::default().connections);

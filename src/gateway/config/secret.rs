@@ -1,14 +1,14 @@
 //! Secrets, in the file or elsewhere. What is wrong is said without them, and without what may be one
 //! that stands in the wrong field.
 
-use std::fs::File;
-use std::io::{self, Read};
+use std::io;
 use std::path::Path;
 
 use secrecy::SecretString;
 use secrecy::zeroize::Zeroizing;
 
 use super::fields::Fields;
+use super::file;
 
 /// Bytes of a secret's file.
 const LONGEST: u64 = 64 * 1024;
@@ -83,10 +83,7 @@ impl Fields<'_, '_> {
 /// The content of a file, without the end of its last line.
 fn from_file(path: &Path) -> io::Result<SecretString> {
     let mut text = Zeroizing::new(String::new());
-    File::open(path)?.take(LONGEST + 1).read_to_string(&mut text)?;
-    if u64::try_from(text.len()).is_ok_and(|length| length > LONGEST) {
-        return Err(io::Error::other(format!("it has more than {LONGEST} bytes")));
-    }
+    file::read(path, LONGEST, &mut text)?;
     let line = text.strip_suffix('\n').unwrap_or(&text);
     Ok(line.strip_suffix('\r').unwrap_or(line).into())
 }

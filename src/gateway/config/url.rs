@@ -6,6 +6,7 @@ use percent_encoding::percent_decode_str;
 use url::{Host, Url};
 
 use super::Broker;
+use super::error::{ConfigErrors, Mistake};
 use crate::error::ConnectError;
 use crate::hub::Listener;
 use crate::link::Client;
@@ -84,8 +85,22 @@ impl Place {
     }
 }
 
-/// A listener of the hub at this URL; with this TLS, if the URL wants it.
-pub(crate) fn listener(url: &str, tls: Option<&ServerTls>) -> Result<Listener, String> {
+/// The listeners of the hub at the URLs of `mqtt.listen`; with this TLS, where a URL wants it.
+///
+/// # Errors
+/// A mistake that [`Config::check`](super::Config::check) finds too.
+pub(crate) fn listeners(
+    urls: &[String],
+    tls: Option<&ServerTls>,
+) -> Result<Vec<Listener>, ConfigErrors> {
+    let at = |(index, url): (usize, &String)| {
+        let wrong = |problem| Mistake::new(format!("mqtt.listen[{index}]"), problem);
+        listener(url, tls).map_err(|problem| ConfigErrors::one(wrong(problem)))
+    };
+    urls.iter().enumerate().map(at).collect()
+}
+
+pub(super) fn listener(url: &str, tls: Option<&ServerTls>) -> Result<Listener, String> {
     let place = Place::parse(url)?;
     let tls = || tls.cloned().ok_or_else(|| NO_TLS.to_owned());
     Ok(match place.scheme {

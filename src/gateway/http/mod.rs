@@ -48,7 +48,7 @@ use super::call::{Calls, DeviceState, Publisher};
 use super::keys::Keys;
 use super::products::Products;
 
-pub(crate) use self::server::{Server, StartError};
+pub(crate) use self::server::Server;
 
 /// What the HTTP side needs of the rest of the gateway.
 #[derive(Clone)]

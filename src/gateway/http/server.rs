@@ -1,12 +1,10 @@
 //! Starts, and stops.
 
-use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use hyper_util::service::TowerToHyperService;
-use thiserror::Error;
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 use tokio::task::JoinSet;
@@ -16,8 +14,8 @@ use super::Front;
 use super::accept::Acceptor;
 use super::connection::Serving;
 use super::routes::{App, router};
+use crate::gateway::GatewayError;
 use crate::gateway::config::{self, TlsFiles};
-use crate::tls::{ServerTls, ServerTlsError};
 
 /// How long is waited, mostly for what a client does.
 #[derive(Debug, Clone, Copy)]
@@ -49,26 +47,16 @@ pub(crate) struct Server {
     accepting: JoinSet<()>,
 }
 
-/// Why a server does not start.
-#[derive(Debug, Error)]
-pub(crate) enum StartError {
-    #[error("cannot listen for HTTP on {address}: {error}")]
-    Bind { address: SocketAddr, error: io::Error },
-    /// Which file, and what is wrong with it.
-    #[error("TLS for HTTP: {0}")]
-    Tls(#[from] ServerTlsError),
-}
-
 impl Server {
     /// Listens on all addresses, and serves in tasks of the current runtime.
     ///
     /// # Errors
-    /// [`StartError::Bind`] when an address cannot be listened on, [`StartError::Tls`] when the certificate
-    /// or its key cannot be used.
+    /// [`GatewayError::Http`] when an address cannot be listened on, [`GatewayError::Tls`] when the
+    /// certificate or its key cannot be used.
     ///
     /// # Cancel safety
     /// Dropped before its end, it listens on nothing.
-    pub(crate) async fn start(config: &config::Http, front: Front) -> Result<Self, StartError> {
+    pub(crate) async fn start(config: &config::Http, front: Front) -> Result<Self, GatewayError> {
         Self::start_with(config, front, Patience::default()).await
     }
 
@@ -76,11 +64,10 @@ impl Server {
         config: &config::Http,
         front: Front,
         patience: Patience,
-    ) -> Result<Self, StartError> {
-        let tls = match config.tls.clone() {
-            Some(files) => Some(load(files, patience.certificates).await?),
-            None => None,
-        };
+    ) -> Result<Self, GatewayError> {
+        let load = |files: &TlsFiles| files.server().check_every(patience.certificates).load();
+        let tls = config.tls.as_ref().map(load).transpose();
+        let tls = tls.map_err(|source| GatewayError::Tls { place: "http.tls", source })?;
         let (listeners, local_addrs) = listen(&config.listen).await?;
         let app = Arc::new(App::new(config, front, patience.body));
         let serving = Serving {
@@ -115,21 +102,13 @@ impl Server {
     }
 }
 
-async fn load(files: TlsFiles, check_every: Duration) -> Result<ServerTls, ServerTlsError> {
-    let TlsFiles { cert, key } = files;
-    let loading = tokio::task::spawn_blocking(move || {
-        ServerTls::builder(cert, key).check_every(check_every).load()
-    });
-    loading.await.unwrap_or_else(|error| Err(ServerTlsError::File(error.to_string().into())))
-}
-
 async fn listen(
     addresses: &[SocketAddr],
-) -> Result<(Vec<TcpListener>, Vec<SocketAddr>), StartError> {
+) -> Result<(Vec<TcpListener>, Vec<SocketAddr>), GatewayError> {
     let mut listeners = Vec::new();
     let mut local = Vec::new();
     for &address in addresses {
-        let wrong = |error| StartError::Bind { address, error };
+        let wrong = |error| GatewayError::Http { address, source: Arc::new(error) };
         let listener = TcpListener::bind(address).await.map_err(wrong)?;
         local.push(listener.local_addr().map_err(wrong)?);
         listeners.push(listener);

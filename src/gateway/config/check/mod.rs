@@ -16,7 +16,6 @@ use super::error::Mistake;
 use super::url::{self, NO_TLS, Place};
 use super::{Broker, Cluster, Config, Http, Limits, Mqtt, TlsFiles};
 use crate::gateway::cluster::{ALIVE, DEAD_AFTER};
-use crate::tls::ServerTls;
 
 /// A day: clocks that are set to it never overflow.
 const LONGEST: Duration = Duration::from_hours(24);
@@ -73,6 +72,9 @@ impl Mistakes {
     }
 
     fn http(&mut self, http: &Http) {
+        if http.listen.is_empty() {
+            self.add("http.listen", "expected at least one address, found none");
+        }
         if let Some(again) = url::repeated(&http.listen) {
             let address = http.listen[again];
             let problem = format!("expected each address once, found {address} again");
@@ -101,6 +103,9 @@ impl Mistakes {
                 );
             }
             return;
+        }
+        if mqtt.listen.is_empty() {
+            self.add("mqtt.listen", "expected at least one URL, found none");
         }
         let mut uses_tls = false;
         for (index, url) in mqtt.listen.iter().enumerate() {
@@ -136,10 +141,12 @@ impl Mistakes {
         }
     }
 
-    fn tls(&mut self, path: &str, TlsFiles { cert, key }: &TlsFiles) {
-        let loaded = ServerTls::builder(cert, key).load();
+    fn tls(&mut self, path: &str, files: &TlsFiles) {
         let problem = "expected a certificate and its key in PEM";
-        self.add_if_wrong(path, loaded.map_err(|error| format!("{problem}: {error}")));
+        self.add_if_wrong(
+            path,
+            files.server().load().map_err(|error| format!("{problem}: {error}")),
+        );
     }
 
     fn limits(&mut self, limits: &Limits) {

@@ -202,6 +202,19 @@ fn what_is_made_in_code_is_checked_too() {
 }
 
 #[test]
+fn a_gateway_listens_somewhere() {
+    let mut config = Config::default();
+    config.http.listen.clear();
+    config.mqtt.listen.clear();
+    let expected = "http.listen: expected at least one address, found none\n\
+                    mqtt.listen: expected at least one URL, found none";
+    assert_eq!(config.check().unwrap_err().to_string(), expected);
+    config.http = Http::default();
+    config.mqtt.broker = Some(Broker::at("mqtt://h"));
+    config.check().unwrap();
+}
+
+#[test]
 fn a_cluster_needs_a_broker_in_the_end() {
     let mut config = parse("[cluster]\nname = 'kitchens'").unwrap();
     let expected = "cluster: expected mqtt.broker, which several gateways share, found none";

@@ -1,5 +1,6 @@
 //! URLs and TLS files.
 
+use super::url::listener;
 use super::*;
 
 #[test]
@@ -93,6 +94,10 @@ fn what_is_a_url_becomes_a_listener() {
     assert!(listener("mqtts://h", None).unwrap_err().contains("mqtt.tls"));
     let text = format!("{:?}", listener("mqtt://[::1]", None).unwrap());
     assert!(text.contains("[::1]:1883"), "{text}");
+    let urls = ["mqtt://127.0.0.1:0", "mqtts://h"].map(str::to_owned);
+    assert_eq!(listeners(&urls[..1], None).unwrap().len(), 1);
+    let error = listeners(&urls, None).unwrap_err().to_string();
+    assert!(error.starts_with("mqtt.listen[1]: expected mqtt.tls"), "{error}");
 }
 
 #[test]

@@ -52,10 +52,11 @@ fn a_wrong_shape_says_what_was_expected() {
             &[
                 "4: http.listen[1]: expected an IP address and a port, such as \"127.0.0.1:8080\", found \"localhost\"",
                 "5: http.listen[2]: expected a string, found an integer",
-                "5: http.listen[2]: expected an IP address and a port, such as \"127.0.0.1:8080\", found \"\"",
             ],
         ),
         ("http.listen = []", &["1: http.listen: expected at least one address, found none"]),
+        ("http.listen = [1]", &["1: http.listen[0]: expected a string, found an integer"]),
+        ("mqtt.listen = [1]", &["1: mqtt.listen[0]: expected a string, found an integer"]),
         ("mqtt.listen = []", &["1: mqtt.listen: expected at least one URL, found none"]),
         ("http = 7", &["1: http: expected a table, found an integer"]),
         ("keys = 7.5", &["1: keys: expected an array of tables, found a float"]),

@@ -6,8 +6,9 @@ use tokio::net::{TcpListener, TcpStream};
 
 use super::client::{Client, call, request};
 use super::{Gateway, LIMIT, front, local, within};
+use crate::gateway::GatewayError;
 use crate::gateway::config;
-use crate::gateway::http::server::{Patience, Server, StartError};
+use crate::gateway::http::server::{Patience, Server};
 
 const HEALTH: &str = "GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n";
 
@@ -141,5 +142,5 @@ async fn an_address_that_is_taken_is_named() {
     let config = config::Http { listen: vec![address], ..local() };
     let error = Server::start(&config, front().0).await.unwrap_err();
     assert!(error.to_string().contains(&address.to_string()), "{error}");
-    assert!(matches!(error, StartError::Bind { .. }));
+    assert!(matches!(error, GatewayError::Http { .. }));
 }

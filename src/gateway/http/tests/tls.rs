@@ -14,8 +14,9 @@ use tokio_rustls::client::TlsStream;
 use super::certificates::{Authority, Files};
 use super::client::{Client, call};
 use super::{Gateway, LIMIT, front, local, within};
+use crate::gateway::GatewayError;
 use crate::gateway::config::{self, TlsFiles};
-use crate::gateway::http::server::{Patience, Server, StartError};
+use crate::gateway::http::server::{Patience, Server};
 
 fn config(files: Files) -> config::Http {
     config::Http { tls: Some(TlsFiles { cert: files.certificate, key: files.key }), ..local() }
@@ -97,5 +98,5 @@ async fn a_file_that_cannot_be_used_is_named() {
     config.tls.as_mut().unwrap().key = "/nowhere/http.key".into();
     let error = Server::start(&config, front().0).await.unwrap_err();
     assert!(error.to_string().contains("/nowhere/http.key"), "{error}");
-    assert!(matches!(error, StartError::Tls(_)));
+    assert!(matches!(error, GatewayError::Tls { place: "http.tls", .. }), "{error:?}");
 }
