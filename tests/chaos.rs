@@ -16,6 +16,8 @@ mod broker;
 mod caller;
 #[path = "chaos/child.rs"]
 mod child;
+#[path = "support/harness.rs"]
+mod harness;
 #[path = "chaos/history.rs"]
 mod history;
 #[path = "support/mosquitto.rs"]
@@ -57,12 +59,7 @@ async fn main() -> ExitCode {
         child::serve(&pair, address).await;
         return ExitCode::SUCCESS;
     }
-    if options.list {
-        println!("chaos: test");
-        return ExitCode::SUCCESS;
-    }
-    if options.is_filtered_out() {
-        println!("chaos: filtered out");
+    if !options.harness.runs("chaos") {
         return ExitCode::SUCCESS;
     }
     history::check_the_checker();
