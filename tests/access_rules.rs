@@ -3,12 +3,12 @@
 
 #[path = "support/mosquitto.rs"]
 mod mosquitto;
+#[path = "support/soon.rs"]
+mod soon;
 
 use std::fs;
-use std::future::Future;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::Duration;
 
 use tower::ServiceExt;
 use tower_mqtt::core::packet::ReasonCode;
@@ -18,10 +18,7 @@ use tower_mqtt::{
 };
 
 use self::mosquitto::Mosquitto;
-
-async fn soon<T>(future: impl Future<Output = T>) -> T {
-    tokio::time::timeout(Duration::from_secs(30), future).await.expect("it happens soon")
-}
+use self::soon::soon;
 
 /// The two blocks below "Mosquitto" on the page: the configuration, and the access rules.
 fn lines_of_the_page() -> (Vec<String>, String) {

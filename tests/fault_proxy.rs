@@ -9,8 +9,9 @@ mod calls;
 mod connections;
 #[path = "support/mosquitto.rs"]
 mod mosquitto;
+#[path = "support/soon.rs"]
+mod soon;
 
-use std::future::Future;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
@@ -23,11 +24,7 @@ use tower_mqtt::{
 };
 
 use self::mosquitto::Mosquitto;
-
-/// Nothing here may take longer.
-async fn soon<T>(future: impl Future<Output = T>) -> T {
-    tokio::time::timeout(Duration::from_secs(30), future).await.expect("it happens soon")
-}
+use self::soon::soon;
 
 /// What is behind the proxy.
 enum Broker {

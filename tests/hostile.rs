@@ -13,6 +13,8 @@ mod memory;
 mod ratios;
 #[path = "support/raw.rs"]
 mod raw;
+#[path = "support/soon.rs"]
+mod soon;
 #[path = "hostile/table.rs"]
 mod table;
 #[path = "hostile/topics.rs"]
@@ -22,19 +24,13 @@ mod traffic;
 #[path = "hostile/witness.rs"]
 mod witness;
 
-use std::future::Future;
 use std::net::SocketAddr;
-use std::time::Duration;
 
 use tower_mqtt::Hub;
 use tower_mqtt::hub::{HubBuilder, HubLimits};
 
 use self::raw::{Connect, Packet, Raw};
-
-/// Nothing here may take longer.
-async fn soon<T>(future: impl Future<Output = T>) -> T {
-    tokio::time::timeout(Duration::from_mins(1), future).await.expect("it happens soon")
-}
+use self::soon::soon;
 
 async fn start(builder: HubBuilder) -> (Hub, SocketAddr) {
     let hub = builder.bind("127.0.0.1:0").start().await.expect("started");

@@ -1,18 +1,16 @@
 //! Programs that we did not write, or that do as those do.
 #![allow(dead_code, reason = "not every test that shares this file needs all of it")]
 
-use std::future::Future;
+#[path = "soon.rs"]
+mod soon;
+
 use std::path::Path;
 use std::process::{Output, Stdio};
-use std::time::Duration;
 
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::{Child, Command};
 
-/// Nothing here may take longer.
-pub(crate) async fn soon<T>(future: impl Future<Output = T>) -> T {
-    tokio::time::timeout(Duration::from_mins(1), future).await.expect("it happens soon")
-}
+pub(crate) use self::soon::soon;
 
 /// A program of the package mosquitto-clients.
 pub(crate) fn mosquitto_client(name: &str, broker: u16) -> Command {
