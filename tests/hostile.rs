@@ -29,7 +29,7 @@ use std::net::SocketAddr;
 use tower_mqtt::Hub;
 use tower_mqtt::hub::{HubBuilder, HubLimits};
 
-use self::raw::{Connect, Packet, Raw};
+use self::raw::{Connect, Raw};
 use self::soon::soon;
 
 async fn start(builder: HubBuilder) -> (Hub, SocketAddr) {
@@ -45,15 +45,4 @@ async fn limited(change: impl FnOnce(&mut HubLimits)) -> (Hub, SocketAddr) {
 /// An MQTT 5 client without special wishes.
 async fn client(address: SocketAddr, client_id: &str) -> Raw {
     Raw::connect(address, &Connect::new(client_id)).await
-}
-
-/// The reason of the DISCONNECT that ends a connection, if there is one.
-async fn last_words(raw: &mut Raw) -> Option<u8> {
-    let mut reason = None;
-    while let Some(packet) = raw.read().await {
-        if let Packet::Disconnect { reason: last } = packet {
-            reason = Some(last);
-        }
-    }
-    reason
 }

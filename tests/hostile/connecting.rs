@@ -8,7 +8,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::raw::{Connect, Packet, Raw};
 use super::witness::{Steps, Witness, forever};
-use super::{client, last_words, limited, soon, start};
+use super::{client, limited, soon, start};
 use tower_mqtt::Hub;
 
 /// Sends CONNECT byte by byte and never its last; returns when the server has had enough.
@@ -97,7 +97,7 @@ pub(super) async fn takeovers(address: SocketAddr, steps: Steps) {
             let Packet::ConnAck { reason, .. } = answer else { panic!("{answer:?}") };
             match reason {
                 // Until the next comes.
-                0 => assert!(matches!(last_words(&mut raw).await, Some(0x8E))),
+                0 => assert!(matches!(raw.last_words().await, Some(0x8E))),
                 other => assert_eq!(other, 0x89, "another was quicker"),
             }
         })
@@ -133,7 +133,7 @@ pub(super) async fn misbehaviour(address: SocketAddr, steps: Steps) {
         };
         let mut raw = client(address, "rude").await;
         raw.send(&bytes).await;
-        assert_eq!(last_words(&mut raw).await, Some(reason), "{number}");
+        assert_eq!(raw.last_words().await, Some(reason), "{number}");
     })
     .await;
 }

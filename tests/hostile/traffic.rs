@@ -8,7 +8,7 @@ use tower_mqtt::hub::Change;
 
 use super::raw::{Connect, Properties, Raw, packet, string};
 use super::witness::{Steps, Witness, forever};
-use super::{client, last_words, limited, soon};
+use super::{client, limited, soon};
 
 /// A PUBLISH of MQTT 5 at QoS 0.
 pub(super) fn publish(topic: &str, payload: &[u8]) -> Vec<u8> {
@@ -77,7 +77,7 @@ pub(super) async fn oversized(address: SocketAddr, steps: Steps) {
         let mut raw = client(address, "large").await;
         // 1 MiB and a byte; what has come of it is not kept.
         raw.send(&[0x30, 0x81, 0x80, 0x40]).await;
-        assert_eq!(last_words(&mut raw).await, Some(0x95));
+        assert_eq!(raw.last_words().await, Some(0x95));
     })
     .await;
 }

@@ -5,16 +5,6 @@ use tower_mqtt::Hub;
 use super::raw::{Connect, Packet, Properties, Raw, packet, property, string};
 use super::{client, hub};
 
-async fn last_words(raw: &mut Raw) -> Option<u8> {
-    let mut reason = None;
-    while let Some(packet) = raw.read().await {
-        if let Packet::Disconnect { reason: last } = packet {
-            reason = Some(last);
-        }
-    }
-    reason
-}
-
 #[tokio::test]
 async fn a_packet_too_large_ends_the_connection() {
     let hub = Hub::builder().bind("127.0.0.1:0").limits(|limits| limits.packet = 1000);
@@ -25,7 +15,7 @@ async fn a_packet_too_large_ends_the_connection() {
     a.ping().await;
     assert_eq!(a.read().await, Some(Packet::PingResp));
     a.publish(0x30, "t", &[0; 1000], &Properties::none()).await;
-    assert_eq!(last_words(&mut a).await, Some(0x95));
+    assert_eq!(a.last_words().await, Some(0x95));
 }
 
 #[tokio::test]
@@ -34,7 +24,7 @@ async fn a_retained_message_ends_the_connection() {
     for first in [0x31, 0x33] {
         let mut a = client(address, "a").await;
         a.publish(first, "t", b"", &Properties::none()).await;
-        assert_eq!(last_words(&mut a).await, Some(0x9A), "{first:#x}");
+        assert_eq!(a.last_words().await, Some(0x9A), "{first:#x}");
     }
 }
 
@@ -43,7 +33,7 @@ async fn qos_2_ends_the_connection() {
     let (_hub, address) = hub(1).await;
     let mut a = client(address, "a").await;
     a.publish(0x34, "t", b"", &Properties::none()).await;
-    assert_eq!(last_words(&mut a).await, Some(0x9B));
+    assert_eq!(a.last_words().await, Some(0x9B));
     let mut old = Raw::connect(address, &Connect::new("old").version(4)).await;
     old.publish(0x34, "t", b"", &Properties::none()).await;
     assert_eq!(old.read().await, None);
@@ -133,7 +123,7 @@ async fn a_header_longer_than_its_packet_ends_the_connection() {
     let header = [&string("t")[..], &[6], &properties].concat();
     let mut five = client(address, "five").await;
     five.send(&[&[0x30, 5][..], &header].concat()).await;
-    assert_eq!(last_words(&mut five).await, Some(0x81));
+    assert_eq!(five.last_words().await, Some(0x81));
     let mut old = Raw::connect(address, &Connect::new("old").version(4)).await;
     old.send(&[&[0x30, 2][..], &string("t")].concat()).await;
     assert_eq!(old.read().await, None);

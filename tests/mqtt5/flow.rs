@@ -111,8 +111,7 @@ async fn a_negative_acknowledgement_is_one(server: &Server) {
     for number in 0..5 {
         let message = publish(&mut limited).await;
         assert_eq!(message.payload, [number]);
-        let [high, low] = message.id.to_be_bytes();
-        limited.send(&packet(0x40, &[high, low, 0x80, 0])).await;
+        limited.refuse(message.id).await;
     }
     assert_quiet(&mut limited, "a message again").await;
 }

@@ -1,6 +1,6 @@
 //! §4.8.2: shared subscriptions.
 
-use crate::raw::{Packet, Properties, Raw, packet};
+use crate::raw::{Packet, Properties, Raw};
 use crate::server::{AT_QOS_1, QOS_1, Server, assert_quiet, publish};
 
 clauses! {
@@ -118,8 +118,8 @@ async fn a_message_that_a_member_refuses_is_for_nobody_else(server: &Server) {
     }
     // They take turns.
     for member in [&mut one, &mut two] {
-        let [high, low] = publish(member).await.id.to_be_bytes();
-        member.send(&packet(0x40, &[high, low, 0x80, 0])).await;
+        let id = publish(member).await.id;
+        member.refuse(id).await;
     }
     for member in [&mut one, &mut two] {
         assert_quiet(member, "refused by another").await;

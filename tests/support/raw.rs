@@ -436,6 +436,12 @@ impl Raw {
         self.send(&packet(0x40, &id.to_be_bytes())).await;
     }
 
+    /// A PUBACK with Unspecified error (0x80).
+    pub(crate) async fn refuse(&mut self, id: u16) {
+        let [high, low] = id.to_be_bytes();
+        self.send(&packet(0x40, &[high, low, 0x80, 0])).await;
+    }
+
     pub(crate) async fn ping(&mut self) {
         self.send(&[0xC0, 0]).await;
     }
@@ -461,6 +467,17 @@ impl Raw {
     /// The next packet; `None`: the server has closed the connection.
     pub(crate) async fn read(&mut self) -> Option<Packet> {
         tokio::time::timeout(LIMIT, self.read_packet()).await.expect("something comes, or the end")
+    }
+
+    /// Reads to the end of the connection; returns the reason of the DISCONNECT in it, if there is one.
+    pub(crate) async fn last_words(&mut self) -> Option<u8> {
+        let mut reason = None;
+        while let Some(packet) = self.read().await {
+            if let Packet::Disconnect { reason: last } = packet {
+                reason = Some(last);
+            }
+        }
+        reason
     }
 
     async fn read_packet(&mut self) -> Option<Packet> {
