@@ -32,6 +32,8 @@ mod process;
 mod question;
 #[path = "chaos/random.rs"]
 mod random;
+#[path = "support/resident.rs"]
+mod resident;
 #[path = "chaos/run.rs"]
 mod run;
 #[path = "chaos/schedule.rs"]

@@ -7,12 +7,16 @@
 mod connecting;
 #[path = "hostile/impostors.rs"]
 mod impostors;
+#[cfg(target_os = "linux")]
 #[path = "hostile/memory.rs"]
 mod memory;
 #[path = "hostile/ratios.rs"]
 mod ratios;
 #[path = "support/raw.rs"]
 mod raw;
+#[cfg(target_os = "linux")]
+#[path = "support/resident.rs"]
+mod resident;
 #[path = "support/soon.rs"]
 mod soon;
 #[path = "hostile/table.rs"]

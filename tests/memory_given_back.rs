@@ -1,10 +1,14 @@
 //! A hundred thousand timeouts and as many dropped futures leave every table empty, and the memory
 //! of the process where it was. Alone in its binary, so that nothing else takes memory meanwhile.
+#![cfg(target_os = "linux")]
 
+#[path = "support/resident.rs"]
+mod resident;
 mod support;
 
 use std::time::Duration;
 
+use resident::resident;
 use support::*;
 use tower_mqtt::link::memory::Fate;
 use tower_mqtt::{RequestError, Requester, Router};
@@ -14,13 +18,6 @@ const AT_ONCE: usize = 1000;
 /// What an allocator may keep. An entry that stays behind for each call would take more than twice
 /// as much: 200,000 times at least 100 bytes.
 const SLACK: usize = 8 * 1024 * 1024;
-
-/// The memory of this process, in bytes.
-fn resident() -> usize {
-    let statm = std::fs::read_to_string("/proc/self/statm").unwrap();
-    let pages: usize = statm.split(' ').nth(1).unwrap().parse().unwrap();
-    pages * 4096
-}
 
 async fn time_out(requester: &Requester, times: usize) {
     for _ in 0..times / AT_ONCE {
@@ -43,7 +40,6 @@ async fn give_up(requester: &Requester, times: usize) {
     }
 }
 
-#[cfg(target_os = "linux")]
 #[tokio::test(start_paused = true)]
 async fn timeouts_and_dropped_futures_leave_nothing_behind() {
     let router = Router::new().route("lost", async || ()).route("here", async || "here");

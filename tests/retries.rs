@@ -3,6 +3,9 @@
 
 #[path = "support/mosquitto.rs"]
 mod mosquitto;
+#[cfg(target_os = "linux")]
+#[path = "support/resident.rs"]
+mod resident;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -22,6 +25,8 @@ use tower_mqtt::{
 };
 
 use self::mosquitto::Mosquitto;
+#[cfg(target_os = "linux")]
+use self::resident::resident;
 
 const fn ms(milliseconds: u64) -> Duration {
     Duration::from_millis(milliseconds)
@@ -143,13 +148,6 @@ async fn a_responder_that_dies_leaves_the_request_to_another(broker: u16) {
     assert_eq!(call.await.unwrap().unwrap().payload(), "pot of another");
 }
 
-/// Pages of memory that this process has in use.
-#[cfg(target_os = "linux")]
-fn resident_bytes() -> usize {
-    let statm = std::fs::read_to_string("/proc/self/statm").unwrap();
-    statm.split(' ').nth(1).unwrap().parse::<usize>().unwrap() * 4096
-}
-
 #[cfg(target_os = "linux")]
 async fn duplicates_leave_the_memory_flat(broker: u16) {
     const IDS: u8 = 4;
@@ -180,9 +178,9 @@ async fn duplicates_leave_the_memory_flat(broker: u16) {
         callers.join_all().await;
     };
     copies(COPIES / 10).await;
-    let before = resident_bytes();
+    let before = resident();
     copies(COPIES).await;
-    let after = resident_bytes();
+    let after = resident();
     assert!(after < before + SLACK, "{before} bytes before, {after} after");
     assert_eq!(executed.load(Ordering::SeqCst), u32::from(IDS));
 }

@@ -40,10 +40,3 @@ pub(crate) fn thread_names() -> Vec<String> {
     names.sort();
     names
 }
-
-/// Memory of this process that is in RAM, in KiB.
-pub(crate) fn resident_kib() -> u64 {
-    let status = fs::read_to_string("/proc/self/status").expect("Linux");
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("Linux");
-    line.trim().trim_end_matches(" kB").parse().expect("a number")
-}

@@ -10,7 +10,8 @@ use std::time::{Duration, Instant};
 use stats_alloc::{INSTRUMENTED_SYSTEM, StatsAlloc};
 
 use super::broker::Kind;
-use super::process::{Resources, resident_kib, thread_names};
+use super::process::{Resources, thread_names};
+use super::resident::resident;
 use super::world::{self, Outcome, becomes};
 
 /// The seeds of a run that names none.
@@ -28,7 +29,7 @@ const SLACK: usize = 256 * 1024;
 
 /// Memory of the process. It says little: threads come and go, and the pools that the allocator has
 /// for each of them fray.
-const RESIDENT_KIB: u64 = 512 * 1024;
+const RESIDENT_KIB: usize = 512 * 1024;
 
 /// Counts what is allocated.
 #[global_allocator]
@@ -93,7 +94,7 @@ impl Run {
             violations.push(format!("there were {before:?}, now there are {now:?}: {threads:?}"));
         }
         self.rounds += 1;
-        let (allocated, resident) = (allocated(), resident_kib());
+        let (allocated, resident) = (allocated(), resident() / 1024);
         if self.rounds <= WARM_UP {
             self.allocated = self.allocated.max(allocated);
         } else if allocated > self.allocated + SLACK {

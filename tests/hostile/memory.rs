@@ -1,20 +1,12 @@
 //! What attackers leave in memory. Tests of one process share it, so each runs in a process of its own.
 
-use std::fs;
 use std::process::Command;
 
 use super::raw::Packet;
+use super::resident::resident;
 use super::{client, limited, traffic};
 
 const MIB: usize = 1024 * 1024;
-
-/// What of this process is in memory, in bytes.
-fn resident() -> usize {
-    let status = fs::read_to_string("/proc/self/status").expect("Linux has it");
-    let line = status.lines().find(|line| line.starts_with("VmRSS:")).expect("a line");
-    let number = line.split_whitespace().nth(1).expect("a number");
-    number.parse::<usize>().expect("of KiB") * 1024
-}
 
 /// Runs this test alone in a process of its own; `true`: this is that process.
 fn alone(test: &str) -> bool {
@@ -30,7 +22,6 @@ fn alone(test: &str) -> bool {
     false
 }
 
-#[cfg(target_os = "linux")]
 #[test]
 fn a_million_topics_leave_nothing_behind() {
     if !alone("a_million_topics_leave_nothing_behind") {
