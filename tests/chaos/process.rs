@@ -6,6 +6,8 @@ use rustix::process::{Pid, kill_process};
 
 pub(crate) use rustix::process::Signal;
 
+use super::world::becomes;
+
 pub(crate) fn signal(id: u32, signal: Signal) {
     if let Some(pid) = i32::try_from(id).ok().and_then(Pid::from_raw) {
         // It may have ended by itself.
@@ -13,7 +15,7 @@ pub(crate) fn signal(id: u32, signal: Signal) {
     }
 }
 
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Resources {
     pub(crate) threads: usize,
     pub(crate) descriptors: usize,
@@ -23,6 +25,20 @@ impl Resources {
     pub(crate) fn now() -> Self {
         let descriptors = fs::read_dir("/proc/self/fd").expect("Linux").count();
         Self { threads: thread_names().len(), descriptors }
+    }
+
+    /// What there is when nothing has come or gone in so many looks.
+    pub(crate) async fn settled() -> Self {
+        const LOOKS: usize = 20;
+        let (mut last, mut same) = (Self::now(), 0);
+        let settled = becomes(|| {
+            let now = Self::now();
+            same = if now == last { same + 1 } else { 0 };
+            last = now;
+            same == LOOKS
+        });
+        assert!(settled.await, "{last:?}, and still changing");
+        last
     }
 
     pub(crate) fn within(self, bound: Self) -> bool {

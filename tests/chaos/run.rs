@@ -66,8 +66,7 @@ impl Run {
         let begin = Instant::now();
         // So that what is made once and kept is there before anything is counted.
         self.both(0, Duration::ZERO).await;
-        tokio::time::sleep(Duration::from_secs(1)).await;
-        let before = Resources::now();
+        let before = Resources::settled().await;
         let first = seed.unwrap_or(*SEEDS.start());
         let last = seed.unwrap_or(*SEEDS.end());
         for seed in first.. {
