@@ -4,6 +4,7 @@ use std::process::Command;
 
 use super::raw::Packet;
 use super::resident::resident;
+use super::witness::Witness;
 use super::{client, limited, traffic};
 
 const MIB: usize = 1024 * 1024;
@@ -30,6 +31,7 @@ fn a_million_topics_leave_nothing_behind() {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     runtime.expect("built").block_on(async {
         let (_hub, address) = limited(|_| {}).await;
+        let witness = Witness::new(address).await;
         let mut many = client(address, "many").await;
         let mut before = 0;
         for thousand in 0..1000 {
@@ -42,6 +44,7 @@ fn a_million_topics_leave_nothing_behind() {
             many.send(&all.collect::<Vec<_>>()).await;
             many.ping().await;
             assert_eq!(many.read().await, Some(Packet::PingResp));
+            witness.call(thousand).await;
             // The tables that are bounded are full then.
             if thousand == 100 {
                 before = resident();
