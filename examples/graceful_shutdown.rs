@@ -1,7 +1,7 @@
 //! A responder stops without leaving a caller alone: `cargo run --example graceful_shutdown`.
 //!
 //! What is being handled may finish within the grace period. What takes longer is stopped, and its
-//! caller is told 503 at once, instead of waiting for a timeout. New requests are not taken any more.
+//! caller is told 408 at once, instead of waiting for a timeout. New requests are not taken any more.
 
 use std::error::Error;
 use std::time::Duration;
@@ -45,7 +45,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
 
     let too_slow = too_slow.await??;
     println!("the one that is too slow: {}", too_slow.status());
-    assert_eq!(too_slow.status().code(), 503, "it was stopped, and its caller was told");
+    assert_eq!(too_slow.status().code(), 408, "it was stopped, and its caller was told");
 
     let late = ask(requester, "cook/1").await;
     println!("one that comes after: {}", late.as_ref().expect_err("nobody serves it"));

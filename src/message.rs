@@ -400,7 +400,7 @@ statuses! {
     FORBIDDEN = 403, "forbidden";
     /// 404: no such route, or no such thing.
     NOT_FOUND = 404, "not found";
-    /// 408: the responder's own time limit passed.
+    /// 408: the responder's own time limit passed. How much of the work is done is not known.
     TIMEOUT = 408, "timeout";
     /// 409: contradicts the present state.
     CONFLICT = 409, "conflict";
@@ -416,7 +416,7 @@ statuses! {
     INTERNAL = 500, "internal error";
     /// 501: the responder does not do this.
     NOT_IMPLEMENTED = 501, "not implemented";
-    /// 503: the responder is too busy, or stopping. Asking again later may help.
+    /// 503: the responder has not begun, as it is too busy. Asking again later may help.
     UNAVAILABLE = 503, "unavailable";
 }
 

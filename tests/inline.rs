@@ -49,7 +49,7 @@ async fn a_handler_is_dropped_at_its_deadline_and_when_the_responder_stops() {
 
     let stopped = start(&requester, to("never")).await;
     responder.shutdown(Duration::ZERO).await;
-    assert_eq!(stopped.await.unwrap().unwrap().status().code(), 503);
+    assert_eq!(stopped.await.unwrap().unwrap().status().code(), 408);
     drops.recv().await.unwrap();
 }
 

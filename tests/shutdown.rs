@@ -65,14 +65,14 @@ async fn handlers_finish_and_their_answers_are_sent_before_it_returns() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn handlers_that_do_not_finish_are_dropped_and_answered_503() {
+async fn handlers_that_do_not_finish_are_dropped_and_answered_408() {
     let gate = Gate::default();
     let (_network, requester, responder) = ask_and_answer(gate.router()).await;
     let waiting = start(&requester, to("wait")).await;
     let (elapsed, ()) = timed(responder.shutdown(3 * SECOND)).await;
     assert!(elapsed >= 3 * SECOND && elapsed < 4 * SECOND, "{elapsed:?}");
     assert_eq!(gate.running(), 0, "no task is left");
-    assert_eq!(waiting.await.unwrap().unwrap().status().code(), 503);
+    assert_eq!(waiting.await.unwrap().unwrap().status().code(), 408);
 }
 
 #[tokio::test(start_paused = true)]
@@ -122,7 +122,7 @@ async fn dropping_the_responder_stops_it() {
     let (network, requester, responder) = ask_and_answer(gate.router()).await;
     let waiting = start(&requester, to("wait")).await;
     drop(responder);
-    assert_eq!(waiting.await.unwrap().unwrap().status().code(), 503);
+    assert_eq!(waiting.await.unwrap().unwrap().status().code(), 408);
     assert_eq!(gate.running(), 0);
     until("it is unsubscribed", || !network.has_subscriber(&topic("wait"))).await;
 }
@@ -135,7 +135,7 @@ async fn dropping_the_shutdown_stops_at_once() {
     let shutdown = tokio::time::timeout(SECOND, responder.shutdown(50 * SECOND));
     shutdown.await.unwrap_err();
     let (elapsed, outcome) = timed(waiting).await;
-    assert_eq!(outcome.unwrap().unwrap().status().code(), 503);
+    assert_eq!(outcome.unwrap().unwrap().status().code(), 408);
     assert!(elapsed < SECOND, "{elapsed:?}");
     assert_eq!(gate.running(), 0);
 }

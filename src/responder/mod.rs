@@ -71,8 +71,8 @@ impl Responder {
     }
 
     /// Stops politely: unsubscribes, so that others of the same share name take over; lets the
-    /// handlers that are running finish for at most `grace`; answers 503 for those that did not;
-    /// and returns when the answers are sent.
+    /// handlers that are running finish for at most `grace`; answers 408 for those that did
+    /// not, since they may have done a part of their work; and returns when the answers are sent.
     ///
     /// # Cancel safety
     /// Dropping the future stops the responder at once, as dropping the responder does.

@@ -125,8 +125,9 @@ impl Outcome {
         match self {
             Self::Answered(response) => Some(response),
             Self::Panicked => Some(Response::error(Status::INTERNAL)),
+            // Not 503, which says that it was not executed: it was, in part.
             Self::Stopped => {
-                Some(Response::error(Status::UNAVAILABLE.with_message("the responder is stopping")))
+                Some(Response::error(Status::TIMEOUT.with_message("the responder is stopping")))
             }
             Self::Expired => None,
         }

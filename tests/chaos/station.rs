@@ -144,7 +144,6 @@ impl Station {
                 () = self.over(&link) => {}
                 () = watching => {}
             }
-            // Handlers that are cut short are answered with 503, as those that never began.
             let ResponderStats { malformed, forbidden, panicked, .. } = responder.stats();
             if (malformed, forbidden, panicked) != (0, 0, 0) {
                 history.wrong(format!(

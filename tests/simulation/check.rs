@@ -85,7 +85,7 @@ impl<'a> Case<'a> {
                 matches!(call.act, Act::Panic | Act::PanicAfter(_))
             }
             Ending::Answered { status: 404, .. } => call.act == Act::Fail,
-            Ending::Answered { status: 408, .. } => group.dedup,
+            Ending::Answered { status: 408, .. } => group.dedup || self.has_stops(),
             Ending::Failed(RequestError::Disconnected(_)) => !self.cuts().is_empty(),
             Ending::Failed(RequestError::Closed) => {
                 self.record.lock().closed.contains(&self.place())
@@ -164,7 +164,7 @@ impl<'a> Case<'a> {
         let resent = self.record.plan.weather.keeps_sessions && self.has_cuts();
         let cautious = self.retries && !self.call.idempotent && !(self.group.dedup && one_id);
         let once = self.record.plan.weather.repeated == 0 && !replayed && !resent;
-        if times > 1 && cautious && once && !self.has_stops() {
+        if times > 1 && cautious && once {
             wrong.push(format!("it was executed {times} times, and is not idempotent"));
         }
         if times > *copies && !replayed && !resent {
@@ -215,7 +215,7 @@ impl<'a> Case<'a> {
         cuts.iter().filter(|(place, _)| *place == self.place()).map(|(_, at)| *at).collect()
     }
 
-    /// A responder that stops answers 503 to what it has cut short, which invites another attempt.
+    /// A responder that stops answers 408 to what it has cut short.
     fn has_stops(&self) -> bool {
         let stops = |fault: &Fault| {
             matches!(fault.what, What::Shutdown { .. } | What::Drop { .. } | What::Close { .. })
