@@ -13,6 +13,9 @@
 //! A call ends as its last attempt does. But when that says `NotDelivered`, and an earlier one ended
 //! with `Unknown`, it ends as the earlier one: the request may have been executed.
 //!
+//! What 503, 429 and `NotDelivered` say is true of one copy of the request. Where the network delivers it
+//! twice, as QoS 1 allows, one copy may be refused while the other is executed.
+//!
 //! All attempts carry the same correlation data. A responder with [dedup](super::dedup) therefore
 //! executes the request once, and a late answer to the first attempt completes the second.
 //!
