@@ -3,6 +3,7 @@
 import argparse
 import os
 import sys
+import threading
 
 import paho.mqtt.client as mqtt
 from paho.mqtt.subscribeoptions import SubscribeOptions
@@ -17,6 +18,7 @@ def arguments(description, product="a1testPK001", device="device1"):
     parser.add_argument("--product", default=product)
     parser.add_argument("--device", default=device)
     parser.add_argument("--protocol", choices=PROTOCOLS, default="3.1.1")
+    parser.add_argument("--forever", action="store_true", help="serve when the input ends, too")
     return parser
 
 
@@ -70,8 +72,11 @@ def subscribe(client, options, filters, qos, ready):
 
 
 def serve(client, options, filters, qos=0):
-    """Prints "ready" when the device is subscribed, and serves until its input ends."""
+    """Prints "ready" when the device is subscribed, and serves until its input ends. It comes back by
+    itself when its connection is lost, and prints "ready" again."""
     subscribe(client, options, filters, qos, lambda: print("ready", flush=True))
+    if options.forever:
+        threading.Event().wait()
     sys.stdin.read()
     client.disconnect()
     client.loop_stop()
