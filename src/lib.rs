@@ -177,6 +177,10 @@ pub use requester::Requester;
 pub use responder::{Responder, Router};
 pub use scope::{Cancellation, current_deadline};
 
+#[cfg(feature = "gateway")]
+#[doc = include_str!("docs/moving_a_fleet.md")]
+pub mod moving_a_fleet {}
+
 #[doc = include_str!("docs/threat_model.md")]
 pub mod threat_model {}
 

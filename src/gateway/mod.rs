@@ -4,7 +4,8 @@
 //! Servers that were written for a vendor's cloud SDK, and devices that were written for a vendor's
 //! device SDK, work with it when their endpoint is changed. The program `rrpc-gateway` is this module
 //! with a configuration file; here it is for those who embed it, with a
-//! [store](DeviceStore) of their own for the devices' secrets.
+//! [store](DeviceStore) of their own for the devices' secrets. How a fleet is moved here from a vendor's
+//! cloud, and what differs from it, has [a page](crate::moving_a_fleet).
 //!
 //! ```
 //! use std::time::Duration;
