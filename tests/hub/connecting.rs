@@ -172,7 +172,10 @@ async fn connections_that_say_nothing_are_limited_as_well() {
 
 #[tokio::test]
 async fn what_is_not_mqtt_is_closed() {
-    let (_hub, address) = hub(1).await;
+    let hub = Hub::builder().bind("127.0.0.1:0");
+    let hub = hub.limits(|limits| limits.handshake = Duration::from_hours(1));
+    let hub = hub.start().await.expect("started");
+    let address = hub.local_addr().expect("bound");
     let unknown_version = Connect::new("a").version(6).bytes();
     let publish_first = super::raw::packet(0x30, &super::raw::string("topic"));
     for bytes in [
@@ -180,6 +183,11 @@ async fn what_is_not_mqtt_is_closed() {
         &[0xFF; 64],
         &[0x10, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF],
         &[0, 0, 0, 0],
+        &[0x10, 0],
+        &[0x10, 0, 0x3A, 0, 0x51],
+        &[0x10, 0, 0, 4, b'M', b'Q', b'T', b'T'],
+        &[0x10, 3, 0, 0, 4],
+        &[0x10, 6, 0, 4, b'M', b'Q', b'T', b'T'],
         &publish_first,
         &unknown_version,
     ] {

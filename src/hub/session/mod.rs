@@ -6,6 +6,7 @@ mod v3;
 mod v5;
 mod well_formed;
 
+use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,7 +17,7 @@ use ntex::io::{IoBoxed, IoConfig};
 use ntex::service::cfg::SharedCfg;
 use ntex::service::{Pipeline, Service, ServiceFactory, boxed};
 use ntex::time::Seconds;
-use ntex::util::{Bytes as NtexBytes, BytesMut};
+use ntex::util::{Bytes as NtexBytes, BytesMut, Either};
 use ntex_mqtt::control::Control;
 use ntex_mqtt::error::DecodeError;
 use ntex_mqtt::{MqttServer, MqttServiceConfig, Payload, QoS};
@@ -100,8 +101,9 @@ impl Server {
         ntex::rt::spawn(async move {
             match transport::open(socket, &entrance, config).await {
                 Ok(io) => match timeout(entrance.handshake, version(&io)).await {
-                    Ok(Some(MQTT_5)) => v5::serve(io, &worker, &entrance).await,
-                    Ok(_) => drop(service.call(io).await),
+                    Ok(Ok(MQTT_5)) => v5::serve(io, &worker, &entrance).await,
+                    Ok(Ok(_)) => drop(service.call(io).await),
+                    Ok(Err(error)) => tracing::debug!(?peer, %error, "a client says no CONNECT"),
                     Err(_) => tracing::debug!(?peer, "a client says nothing"),
                 },
                 Err(error) => {
@@ -116,9 +118,16 @@ impl Server {
 
 const MQTT_5: u8 = 5;
 
-/// The version of the protocol that a client speaks. Its CONNECT stays in the read buffer.
-async fn version(io: &IoBoxed) -> Option<u8> {
-    io.recv(&Peek).await.ok().flatten().flatten()
+/// The version of the protocol that a client speaks. Its CONNECT stays in the read buffer. For what is
+/// none it ends here: ntex-mqtt would wait for the rest of it.
+async fn version(io: &IoBoxed) -> io::Result<u8> {
+    match io.recv(&Peek).await {
+        Ok(Some(Some(version))) => Ok(version),
+        Ok(Some(None)) => Err(io::Error::new(io::ErrorKind::InvalidData, "this is not MQTT")),
+        Ok(None) => Err(io::ErrorKind::UnexpectedEof.into()),
+        Err(Either::Left(error)) => Err(io::Error::new(io::ErrorKind::InvalidData, error)),
+        Err(Either::Right(error)) => Err(error),
+    }
 }
 
 struct Peek;

@@ -76,18 +76,20 @@ const V311: &[u8] = b"\0\x04MQTT\x04";
 /// client may begin with does.
 const TLS_HANDSHAKE: [u8; 2] = [22, 3];
 
-/// The version of the protocol that a connection begins with; `None` when that is no CONNECT.
+/// The version of the protocol that a connection begins with; `None` when that is no CONNECT of MQTT.
 pub(super) fn version(bytes: &[u8]) -> Option<u8> {
     let (&first, rest) = bytes.split_first()?;
-    let (_, width) = length(rest).ok()?;
-    if first >> 4 == CONNECT { protocol_version(&rest[width..]) } else { None }
+    let (remaining, width) = length(rest).ok()?;
+    let body = &rest[width..];
+    let connect = &body[..remaining.min(body.len())];
+    if first >> 4 == CONNECT { protocol_version(connect) } else { None }
 }
 
 /// The version in a CONNECT, behind the name of the protocol (MQTT 5 §3.1.2.2).
 fn protocol_version(connect: &[u8]) -> Option<u8> {
     let mut connect = Reader(connect);
-    connect.data().ok()?;
-    connect.byte().ok()
+    let name = connect.data().ok()?;
+    if name == b"MQTT" { connect.byte().ok() } else { None }
 }
 
 /// Presents a CONNECT of MQTT 3.1 as one of 3.1.1, which differs in nothing that matters to a server:
@@ -109,6 +111,11 @@ fn as_v311(bytes: &[u8]) -> Option<(Vec<u8>, &[u8])> {
 fn begin(buf: &FilterBuf<'_>, source: &mut BytesMut) -> io::Result<()> {
     if source.starts_with(&TLS_HANDSHAKE) {
         let problem = "the client speaks TLS, and this listener does not";
+        return Err(io::Error::new(io::ErrorKind::InvalidData, problem));
+    }
+    // [MQTT-3.1.0-1]; it is not waited for the end of what would be another packet.
+    if source.first().is_some_and(|first| first >> 4 != CONNECT && *first != TLS_HANDSHAKE[0]) {
+        let problem = "the client does not begin with CONNECT";
         return Err(io::Error::new(io::ErrorKind::InvalidData, problem));
     }
     if let Some((head, rest)) = as_v311(source) {

@@ -27,7 +27,9 @@ pub fn run(input: &[u8]) {
         let status = status(&answer).expect("an answer of HTTP/1.1");
         assert!((100..600).contains(&status) && status != 500, "{}", text(&answer));
     }
-    assert!(!contains(&answer, server.secret.as_bytes()), "the secret: {}", text(&answer));
+    // libFuzzer remembers what bytes are compared with, and may know the secret.
+    let told = contains(&answer, server.secret.as_bytes());
+    assert!(!told || contains(&input, server.secret.as_bytes()), "the secret: {}", text(&answer));
     for code in ACCEPTED.iter().filter(|code| contains(&answer, code)) {
         assert!(contains(&input, code), "accepted: {} for {}", text(&answer), text(&input));
     }
