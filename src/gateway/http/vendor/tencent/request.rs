@@ -73,14 +73,8 @@ pub(super) fn read(
     let body: Body = serde_json::from_slice(body).map_err(|error| {
         Refusal::invalid("InvalidParameter", format!("The body cannot be read: {error}."))
     })?;
-    let given = |value: &Option<String>, name: &str| {
-        value.clone().ok_or_else(|| {
-            let message = format!("The request is missing the parameter {name}.");
-            Refusal::invalid("MissingParameter", message)
-        })
-    };
-    let product = given(&body.product_id, "ProductId")?;
-    let device = given(&body.device_name, "DeviceName")?;
+    let product = given(body.product_id, "ProductId")?;
+    let device = given(body.device_name, "DeviceName")?;
     let admitted = vendor.admit(key, &product, &device);
     let known = vendor.products.get(&product);
     about.product = known.map(|known| known.id.as_str().into());
@@ -89,7 +83,7 @@ pub(super) fn read(
         product: product.into(),
         device: device.into(),
         target: Target::Device,
-        payload: Bytes::from(given(&body.payload, "Payload")?),
+        payload: Bytes::from(given(body.payload, "Payload")?),
         content_type: None,
         timeout: None,
         key: Some(key.id.clone()),
@@ -112,6 +106,13 @@ pub(super) fn read(
             }
         }
     }
+}
+
+fn given(value: Option<String>, name: &str) -> Result<String, Refusal> {
+    value.ok_or_else(|| {
+        let message = format!("The request is missing the parameter {name}.");
+        Refusal::invalid("MissingParameter", message)
+    })
 }
 
 fn default_mode(call: Call, dialect: Dialect, reply_topic: Option<String>) -> Result<Ask, Refusal> {
