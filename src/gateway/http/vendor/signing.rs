@@ -2,6 +2,7 @@
 //! request lists.
 
 use axum::http::HeaderMap;
+use axum::http::request::Parts;
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
@@ -86,6 +87,26 @@ impl<'a> Authorization<'a> {
             lines.push(b'\n');
         }
         Ok(lines)
+    }
+
+    /// All that is signed: method, path, query and headers as they are canonical, the names of the headers,
+    /// and the digest of the body.
+    pub(super) fn canonical_request(
+        &self,
+        parts: &Parts,
+        query: &str,
+        headers: &[u8],
+        digest: &str,
+    ) -> Vec<u8> {
+        [
+            parts.method.as_str().as_bytes(),
+            parts.uri.path().as_bytes(),
+            query.as_bytes(),
+            headers,
+            self.signed_headers.join(";").as_bytes(),
+            digest.as_bytes(),
+        ]
+        .join(&b'\n')
     }
 }
 

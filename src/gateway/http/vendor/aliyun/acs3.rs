@@ -82,15 +82,7 @@ pub(super) fn string_to_sign(
     let headers = authorization
         .canonical_headers(&parts.headers)
         .map_err(|name| incomplete(format!("There is no signed header {name:?}.")))?;
-    let canonical = [
-        parts.method.as_str().as_bytes(),
-        parts.uri.path().as_bytes(),
-        query.canonical().as_bytes(),
-        &headers,
-        authorization.signed_headers.join(";").as_bytes(),
-        digest.as_bytes(),
-    ]
-    .join(&b'\n');
+    let canonical = authorization.canonical_request(parts, &query.canonical(), &headers, digest);
     Ok(format!("{ALGORITHM}\n{}", signing::sha256_hex(&canonical)))
 }
 

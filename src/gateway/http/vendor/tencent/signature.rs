@@ -134,18 +134,9 @@ fn canonical_requests(
     if lower != forms[0] {
         forms.push(lower);
     }
-    let whole = |headers: Vec<u8>| {
-        [
-            parts.method.as_str().as_bytes(),
-            parts.uri.path().as_bytes(),
-            parts.uri.query().unwrap_or_default().as_bytes(),
-            &headers,
-            authorization.signed_headers.join(";").as_bytes(),
-            digest.as_bytes(),
-        ]
-        .join(&b'\n')
-    };
-    Ok(forms.into_iter().map(whole).collect())
+    let query = parts.uri.query().unwrap_or_default();
+    let whole = |headers: &Vec<u8>| authorization.canonical_request(parts, query, headers, digest);
+    Ok(forms.iter().map(whole).collect())
 }
 
 fn string_to_sign(timestamp: &str, scope: &str, canonical: &[u8]) -> String {
