@@ -64,8 +64,7 @@ impl GatewayBuilder {
             limits: config.limits,
             cluster: config.cluster,
         })
-        .await
-        .map_err(|calls::StartError::Serve(error)| error)?;
+        .await?;
         let platform = Arc::new(platform);
         let (listed, asked) = (Arc::clone(&platform), Arc::clone(&platform));
         let front = Front {

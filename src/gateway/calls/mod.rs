@@ -27,7 +27,6 @@ use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use thiserror::Error;
 use tokio_util::sync::CancellationToken;
 use tower::util::BoxCloneSyncService;
 
@@ -61,13 +60,6 @@ pub(crate) struct Settings {
     pub(crate) cluster: Option<config::Cluster>,
 }
 
-/// Why a [`Platform`] cannot start.
-#[derive(Debug, Error)]
-pub(crate) enum StartError {
-    #[error(transparent)]
-    Serve(#[from] ServeError),
-}
-
 /// Calls the devices of all products, and publishes to them.
 ///
 /// It answers native requesters and other gateways as long as it is there. Dropping it ends everything at
@@ -93,16 +85,17 @@ impl Platform {
     /// gateways had the time to be heard, which is a third of `dead_after`.
     ///
     /// # Errors
-    /// [`StartError::Serve`] when the broker refuses a subscription or goes away, and when a product's id,
-    /// or the cluster's name, is not one level of a topic.
+    /// As [`ResponderBuilder::serve`](crate::responder::ResponderBuilder::serve), when the broker refuses a
+    /// subscription or goes away; [`ServeError::Configuration`] when a product's id, or the cluster's name, is
+    /// not one level of a topic.
     ///
     /// # Cancel safety
     /// Dropping the future undoes everything.
-    pub(crate) async fn start(settings: Settings) -> Result<Self, StartError> {
+    pub(crate) async fn start(settings: Settings) -> Result<Self, ServeError> {
         let Settings { link, products, store, keys, roster, limits, cluster } = settings;
         if let Some(wrong) = products.iter().find(|product| !is_level(&product.id)) {
             let text = format!("product: {:?} is not one level of a topic", wrong.id);
-            return Err(ServeError::Configuration(text.into()).into());
+            return Err(ServeError::Configuration(text.into()));
         }
         let in_flight = limits.in_flight;
         let ways = Ways::open(&link, &products, in_flight).await?;
@@ -111,13 +104,14 @@ impl Platform {
             Some(config) => Some(Cluster::new(&link, &config, in_flight).await?),
             None => None,
         };
+        let (cluster, joining) = cluster.unzip();
         let limiter = Arc::new(Limiter::new(limits));
         let over = CancellationToken::new();
         let board =
             Switchboard { products, store, keys, roster, limiter, ways, outlet, cluster, over };
         let board = Arc::new(board);
         let mut responders = Responders::default();
-        if let Some(cluster) = &board.cluster {
+        if let (Some(cluster), Some(joining)) = (&board.cluster, joining) {
             let own = Arc::clone(&board);
             let make = move |call| {
                 let board = Arc::clone(&own);
@@ -127,7 +121,7 @@ impl Platform {
             };
             responders.passed_on = Some(cluster.serve(&link, make).await?);
             // Others pass calls on as soon as they hear of it.
-            cluster.join(&link).await?;
+            cluster.join(&link, joining).await?;
         }
         // Until it has heard of the others it takes all devices for its own.
         let share = board.cluster.as_ref().map(Cluster::name);

@@ -110,7 +110,8 @@ impl link::Endpoint for Outgoing {
     fn connected(&mut self, _: &mut Outbox<'_>) {}
 
     fn disconnected(&mut self, _: &mut Outbox<'_>) {
-        self.waiting.clear();
+        // Each message that waited for the server has had its outcome before.
+        debug_assert!(self.waiting.is_empty());
     }
 
     fn message(

@@ -446,7 +446,7 @@ async fn a_wrong_product_is_refused_at_the_start() {
         crate::core::packet::ReasonCode::NOT_AUTHORIZED,
     );
     let refused = Platform::start(self::settings(network.link("gateway"))).await;
-    assert!(matches!(refused, Err(StartError::Serve(ServeError::Subscribe { .. }))));
+    assert!(matches!(refused, Err(ServeError::Subscribe { .. })));
 }
 
 #[tokio::test]

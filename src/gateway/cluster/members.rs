@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::{Duration, Instant};
 
 use tokio_util::sync::CancellationToken;
@@ -30,8 +30,11 @@ impl fmt::Display for Member {
 #[derive(Debug)]
 pub(super) struct Members {
     own: Arc<str>,
-    others: Mutex<BTreeMap<Arc<str>, Heard>>,
+    /// Read for each call, written when one of them speaks.
+    others: RwLock<Others>,
 }
+
+type Others = BTreeMap<Arc<str>, Heard>;
 
 #[derive(Debug)]
 struct Heard {
@@ -59,7 +62,7 @@ pub(super) enum News {
 
 impl Members {
     pub(super) fn new(own: Arc<str>) -> Self {
-        Self { own, others: Mutex::default() }
+        Self { own, others: RwLock::default() }
     }
 
     pub(super) fn own(&self) -> &Arc<str> {
@@ -68,13 +71,13 @@ impl Members {
 
     /// The owner of a device among those who are alive; `None`: this one.
     pub(super) fn owner(&self, product: &str, device: &str) -> Option<Member> {
-        let others = self.lock();
+        let others = self.read();
         let alive = others.iter().map(|(id, heard)| (&**id, Some(&heard.member)));
         owner(alive.chain([(&*self.own, None)]), product, device).flatten().cloned()
     }
 
     pub(super) fn heard(&self, id: &str, dead_after: Duration, now: Instant) -> News {
-        let mut others = self.lock();
+        let mut others = self.write();
         if let Some(known) = others.get_mut(id) {
             (known.at, known.dead_after) = (now, dead_after);
             return News::Known;
@@ -90,19 +93,23 @@ impl Members {
 
     /// It takes no more calls, and ends those that it has.
     pub(super) fn left(&self, id: &str) {
-        self.lock().remove(id);
+        self.write().remove(id);
     }
 
     /// It is not there: whoever waits for it learns that.
     pub(super) fn died(&self, id: &str) {
-        if let Some(heard) = self.lock().remove(id) {
+        if let Some(heard) = self.write().remove(id) {
             heard.member.dead.cancel();
         }
     }
 
     /// Finds those who were not heard of for too long.
     pub(super) fn bury(&self, now: Instant) -> Vec<Arc<str>> {
-        let mut others = self.lock();
+        // Asked at every turn of the connection, mostly in vain.
+        if self.next_death().is_none_or(|at| at > now) {
+            return Vec::new();
+        }
+        let mut others = self.write();
         let dead = |heard: &Heard| heard.dies().is_some_and(|at| at <= now);
         let buried = others.extract_if(.., |_, heard| dead(heard));
         buried.map(|(id, heard)| (id, heard.member.dead.cancel()).0).collect()
@@ -110,17 +117,22 @@ impl Members {
 
     /// Nothing could be heard until now: that says nothing about the others.
     pub(super) fn forgive(&self, now: Instant) {
-        self.lock().values_mut().for_each(|heard| heard.at = now);
+        self.write().values_mut().for_each(|heard| heard.at = now);
     }
 
     /// When the next one is dead unless it is heard of.
     pub(super) fn next_death(&self) -> Option<Instant> {
-        self.lock().values().filter_map(Heard::dies).min()
+        self.read().values().filter_map(Heard::dies).min()
     }
 
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<Arc<str>, Heard>> {
-        // Nothing under the lock panics.
-        self.others.lock().unwrap_or_else(PoisonError::into_inner)
+    // Nothing under the lock panics.
+
+    fn read(&self) -> RwLockReadGuard<'_, Others> {
+        self.others.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn write(&self) -> RwLockWriteGuard<'_, Others> {
+        self.others.write().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -135,7 +147,7 @@ mod tests {
     }
 
     fn alive(members: &Members) -> Vec<String> {
-        members.lock().keys().map(ToString::to_string).collect()
+        members.read().keys().map(ToString::to_string).collect()
     }
 
     #[test]
@@ -146,7 +158,7 @@ mod tests {
         assert_eq!(members.heard("b", 2 * DEAD_AFTER, start), News::Arrived);
         assert_eq!(members.heard("a", DEAD_AFTER, start + second), News::Known);
         assert_eq!(members.next_death(), Some(start + 4 * second));
-        let token = members.lock()["a"].member.dead.clone();
+        let token = members.read()["a"].member.dead.clone();
         assert!(members.bury(start + Duration::from_nanos(3_999_999_999)).is_empty());
         assert_eq!(members.bury(start + 4 * second), ["a".into()]);
         assert!(token.is_cancelled());
@@ -158,11 +170,11 @@ mod tests {
     fn who_leaves_is_gone_at_once_and_ends_what_it_has() {
         let (members, now) = (members(), Instant::now());
         members.heard("a", DEAD_AFTER, now);
-        let token = members.lock()["a"].member.dead.clone();
+        let token = members.read()["a"].member.dead.clone();
         members.left("a");
         assert!(alive(&members).is_empty() && !token.is_cancelled());
         members.heard("a", DEAD_AFTER, now);
-        let token = members.lock()["a"].member.dead.clone();
+        let token = members.read()["a"].member.dead.clone();
         members.died("a");
         assert!(alive(&members).is_empty() && token.is_cancelled());
         members.died("a");

@@ -1,10 +1,9 @@
 //! Several gateways behind one broker, which share the devices among them.
 //!
 //! Tencent's message ids are short and come round again, and some devices take one call at a time. So one
-//! gateway makes all the calls to a device: its [owner](owner). The others pass theirs on to it,
-//! as native requests to `gateways/{name}/{id}/call`, and the answers back. All know who is alive
-//! because each says so on `gateways/{name}/alive/{id}`, three times in the time after which it
-//! counts as dead.
+//! gateway makes all the calls to a device: its [owner](owner). The others pass theirs on to it, as native
+//! requests to `gateways/{name}/{id}/call`, and hand its answers back. All know who is alive because each says
+//! so on `gateways/{name}/alive/{id}`, three times in the time after which it counts as dead.
 //!
 //! | a gateway | the others |
 //! |---|---|
@@ -15,20 +14,19 @@
 //!
 //! A call is passed on once: the gateway that gets it makes it, whatever it thinks of the owner. It counts
 //! as in flight at both, to the device and of the gateway; of the key only where it was made, so the limit
-//! of a key is one for each gateway. Two gateways with one `id` are not found out but for a warning: both
-//! would get what is passed on. When the
-//! one who has asked hangs up, the owner is not told: there the call ends with the device's answer, or at
-//! its deadline.
+//! of a key is one for each gateway. When the one who has asked hangs up, the owner is not told: there the
+//! call ends with the device's answer, or at its deadline.
+//!
+//! Two gateways with one `id` would both get what is passed on. That is not prevented; they log a warning.
 //!
 //! # What cannot be excluded
 //!
 //! Around the moment when one comes or goes, two may call one device: while they disagree about who is
 //! alive, which is at most the time after which one is dead, and while the former owner ends what it has
 //! in flight. Two calls may then be in flight to a device that takes one, and short ids of two gateways may
-//! meet. Each begins at a random one of
-//! 55,536, so that hardly happens, and only then could an answer be taken for that to another
-//! call. (Giving each gateway a part of the ids would exclude it for as many gateways as there are
-//! parts, and leave each so few that a minute of unanswered calls uses them up.)
+//! meet: only then could an answer be taken for that to another call. It hardly happens, as each begins at a
+//! random one of 55,536. (Giving each gateway a part of the ids would exclude it for as many gateways as
+//! there are parts, and leave each so few that a minute of unanswered calls uses them up.)
 //!
 //! # Who may say so
 //!
@@ -86,8 +84,12 @@ pub(super) struct Cluster {
     members: Arc<Members>,
     requester: Requester,
     leave: mpsc::Sender<Leave>,
-    /// Until it has joined.
-    leaves: std::sync::Mutex<Option<mpsc::Receiver<Leave>>>,
+}
+
+/// What [joining](Cluster::join) takes, once.
+#[derive(Debug)]
+pub(super) struct Joining {
+    leaves: mpsc::Receiver<Leave>,
 }
 
 /// What became of a call that was passed on.
@@ -108,7 +110,7 @@ impl Cluster {
         link: &Link,
         config: &config::Cluster,
         in_flight: usize,
-    ) -> Result<Self, ServeError> {
+    ) -> Result<(Self, Joining), ServeError> {
         let own = match &config.id {
             Some(id) => id.clone(),
             None => String::from_utf8_lossy(&id::fresh_text()).into_owned(),
@@ -124,7 +126,7 @@ impl Cluster {
         let requester = Requester::builder(link.clone());
         let requester = requester.max_in_flight(in_flight.saturating_mul(2)).build().await?;
         let (leave, leaves) = mpsc::channel(1);
-        Ok(Self {
+        let cluster = Self {
             name: config.name.clone(),
             prefix: format!("gateways/{}", config.name),
             dead_after: config.dead_after,
@@ -132,8 +134,8 @@ impl Cluster {
             members: Arc::new(Members::new(own.into())),
             requester,
             leave,
-            leaves: Some(leaves).into(),
-        })
+        };
+        Ok((cluster, Joining { leaves }))
     }
 
     /// What all members call themselves.
@@ -176,9 +178,8 @@ impl Cluster {
     /// # Errors
     /// [`ServeError::Subscribe`] when the broker refuses, [`ServeError::Disconnected`] and
     /// [`ServeError::Closed`] when it goes away meanwhile.
-    pub(super) async fn join(&self, link: &Link) -> Result<(), ServeError> {
-        let leaves = self.leaves.lock().ok().and_then(|mut leaves| leaves.take());
-        let Some(leaves) = leaves else { return Ok(()) };
+    pub(super) async fn join(&self, link: &Link, joining: Joining) -> Result<(), ServeError> {
+        let Joining { leaves } = joining;
         let (ready, is_ready) = oneshot::channel();
         let members = Arc::clone(&self.members);
         let announcer = Announcer::new(members, &self.prefix, self.dead_after, leaves, ready);

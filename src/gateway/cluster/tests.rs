@@ -8,15 +8,16 @@ use crate::gateway::call::Target;
 use crate::gateway::calls::Outlet;
 use crate::link::memory::{Fate, Network};
 
-async fn member(network: &Network, id: &str) -> (Arc<Cluster>, Link) {
+async fn member(network: &Network, id: &str) -> (Arc<Cluster>, Link, Joining) {
     let link = network.link(id);
     let config = config::Cluster { id: Some(id.to_owned()), ..config::Cluster::default() };
-    (Arc::new(Cluster::new(&link, &config, 10).await.unwrap()), link)
+    let (cluster, joining) = Cluster::new(&link, &config, 10).await.unwrap();
+    (Arc::new(cluster), link, joining)
 }
 
 async fn joined(network: &Network, id: &str) -> (Arc<Cluster>, Link) {
-    let (cluster, link) = member(network, id).await;
-    cluster.join(&link).await.unwrap();
+    let (cluster, link, joining) = member(network, id).await;
+    cluster.join(&link, joining).await.unwrap();
     (cluster, link)
 }
 
@@ -65,7 +66,7 @@ async fn who_joins_knows_the_others_and_is_known() {
 async fn who_falls_silent_is_dead_and_whoever_waits_for_it_learns_it() {
     let network = Network::new();
     let (a, _a) = joined(&network, "a").await;
-    let (b, link) = member(&network, "b").await;
+    let (b, link, joining) = member(&network, "b").await;
     let (asked, mut questions) = mpsc::channel(1);
     let make = move |_| {
         let asked = asked.clone();
@@ -75,7 +76,7 @@ async fn who_falls_silent_is_dead_and_whoever_waits_for_it_learns_it() {
         }
     };
     let _responder = b.serve(&link, make).await.unwrap();
-    b.join(&link).await.unwrap();
+    b.join(&link, joining).await.unwrap();
     let (name, owner) = elsewhere(&a).unwrap();
     let waiting = tokio::spawn({
         let (a, owner) = (Arc::clone(&a), owner.clone());
@@ -118,9 +119,9 @@ async fn who_is_cut_off_keeps_what_it_knows() {
 async fn a_gateway_that_takes_no_more_is_passed_over() {
     let network = Network::new();
     let (a, _a) = joined(&network, "a").await;
-    let (b, link) = member(&network, "b").await;
+    let (b, link, joining) = member(&network, "b").await;
     let responder = b.serve(&link, |_| std::future::ready(None)).await.unwrap();
-    b.join(&link).await.unwrap();
+    b.join(&link, joining).await.unwrap();
     let (name, owner) = elsewhere(&a).unwrap();
     let relayed = a.relay(&owner, &call(&name), later(Duration::from_secs(1))).await;
     assert!(matches!(relayed, Relayed::NotThere), "{relayed:?}");
@@ -159,6 +160,6 @@ async fn a_broker_that_lets_it_hear_no_other_is_an_error() {
     let network = Network::new();
     let filter = TopicFilter::new("gateways/gateways/alive/+").unwrap();
     network.refuse_subscription(filter, ReasonCode::NOT_AUTHORIZED);
-    let (a, link) = member(&network, "a").await;
-    assert!(matches!(a.join(&link).await, Err(ServeError::Subscribe { .. })));
+    let (a, link, joining) = member(&network, "a").await;
+    assert!(matches!(a.join(&link, joining).await, Err(ServeError::Subscribe { .. })));
 }
