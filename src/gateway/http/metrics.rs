@@ -31,6 +31,7 @@ use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Registry, Unit};
 
 use super::caller::{Caller, not_allowed};
+use super::outcome::Outcome;
 use super::problem::Problem;
 use super::routes::App;
 use super::vendor;
@@ -38,10 +39,6 @@ use crate::gateway::products::Products;
 
 /// From a device next door to the longest timeout there is.
 const SECONDS: [f64; 12] = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 60.0];
-
-/// How a call of the plain API has ended, one of a few words: an extension of its response.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Outcome(pub(super) &'static str);
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Ended {
@@ -95,8 +92,8 @@ impl Metrics {
         Held::new(&self.connections)
     }
 
-    fn count(&self, start: Instant, ended: vendor::Outcome) {
-        let vendor::Outcome { api, product, result: outcome } = ended;
+    fn count(&self, start: Instant, api: &'static str, ended: Outcome) {
+        let Outcome { product, result: outcome } = ended;
         let configured = product.filter(|product| self.products.get(product).is_some());
         let product = configured.map(String::from).unwrap_or_default();
         let lasted = Lasted { api, product: product.clone() };
@@ -125,16 +122,17 @@ impl Drop for Held {
 /// A request to call a device. It is counted at its end, at the latest when it is dropped.
 struct Measurement {
     app: Arc<App>,
+    api: &'static str,
     start: Instant,
     _in_flight: Held,
     /// `None` when it was no call.
-    ended: Option<vendor::Outcome>,
+    ended: Option<Outcome>,
 }
 
 impl Drop for Measurement {
     fn drop(&mut self) {
         if let Some(ended) = self.ended.take() {
-            self.app.metrics.count(self.start, ended);
+            self.app.metrics.count(self.start, self.api, ended);
         }
     }
 }
@@ -147,29 +145,21 @@ pub(super) async fn count(
     next: Next,
 ) -> Response {
     let product = path.iter().flatten().find(|(name, _)| *name == "product");
-    let product = product.map(|(_, value)| value.into());
-    // Which of the vendors' APIs an unanswered request was for is told by no more than this header.
-    let is_tencent = request.headers().contains_key("x-tc-action");
-    let api = match (&product, is_tencent) {
-        (Some(_), _) => "plain",
-        (None, true) => "tencent",
-        (None, false) => "aliyun",
+    let product: Option<Box<str>> = product.map(|(_, value)| value.into());
+    let api = match request.uri().path() {
+        "/" => vendor::api(request.headers()).name(),
+        _ => "plain",
     };
     let mut measurement = Measurement {
+        api,
         start: Instant::now(),
         _in_flight: Held::new(&app.metrics.in_flight),
-        ended: Some(vendor::Outcome { api, product, result: "cancelled" }),
+        ended: Some(Outcome { product: product.clone(), result: "cancelled" }),
         app,
     };
     let response = next.run(request).await;
-    let extensions = response.extensions();
-    if let Some(ended) = extensions.get::<vendor::Outcome>() {
-        measurement.ended = Some(ended.clone());
-    } else if let Some(Outcome(result)) = extensions.get() {
-        measurement.ended = measurement.ended.take().map(|it| vendor::Outcome { result, ..it });
-    } else {
-        measurement.ended = None;
-    }
+    let ended = response.extensions().get::<Outcome>().cloned();
+    measurement.ended = ended.map(|it| Outcome { product: it.product.or(product), ..it });
     response
 }
 

@@ -16,8 +16,10 @@
 //! | connections | [`Http::connections`](super::config::Http::connections) | waits in the listener's backlog; an idle connection goes after 10 s |
 //! | TLS handshake | 10 s | the connection is closed |
 //! | request line and headers | 128 KiB, 100 headers, 10 s | 431, or the connection is closed |
+//! | path and query | 65,534 bytes | 414 |
 //! | request body | [`Http::body`](super::config::Http::body), 30 s | 413, 408 |
 //! | writing without progress | 30 s | the connection is closed, and its call cancelled |
+//! | nonces of one key that are remembered | 1,000,000, for [`Http::replay_window`](super::config::Http::replay_window) after the time that was signed | 429, in Aliyun's words |
 //! | devices in one list | 1,000 | the next page |
 //!
 //! So bodies take at most `connections` times `body` bytes of memory, and a few times that while the
@@ -31,6 +33,7 @@ mod devices;
 mod health;
 mod metrics;
 mod openapi;
+mod outcome;
 mod patient;
 mod plain;
 mod problem;

@@ -10,7 +10,6 @@
 //! What the device has answered has the header `status-from: device`, and its status is the response's;
 //! every other response is a [problem](super::problem) of the gateway.
 
-use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -26,7 +25,7 @@ use serde::{Deserialize, Deserializer, de};
 use tower::ServiceExt;
 
 use super::caller::{Caller, not_allowed};
-use super::metrics::Outcome;
+use super::outcome::Outcome;
 use super::problem::Problem;
 use super::routes::App;
 use crate::core::packet::Text;
@@ -57,7 +56,7 @@ pub(super) struct Asked {
 }
 
 fn timeout<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Duration>, D::Error> {
-    let text = Cow::<'de, str>::deserialize(from)?;
+    let text = String::deserialize(from)?;
     match humantime::parse_duration(&text) {
         Ok(timeout) if (SHORTEST..=LONGEST).contains(&timeout) => Ok(Some(timeout)),
         _ => Err(de::Error::custom("a duration from 1ms to 60s is expected, such as 2s or 1500ms")),
@@ -99,7 +98,7 @@ pub(super) async fn call(
         Ok((status, answer)) => ("device_error", respond(status, answer)),
         Err(problem) => (problem.code(), problem.into_response()),
     };
-    response.extensions_mut().insert(Outcome(outcome));
+    response.extensions_mut().insert(Outcome { product: None, result: outcome });
     response
 }
 

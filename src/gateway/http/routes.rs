@@ -11,10 +11,11 @@ use axum::routing::{MethodFilter, MethodRouter, on};
 use axum::{Extension, Router};
 
 use super::body::{Bounds, Unread};
-use super::metrics::{Metrics, Outcome, count};
+use super::metrics::{Metrics, count};
+use super::outcome::Outcome;
 use super::problem::Problem;
 use super::vendor::Vendor;
-use super::{Front, devices, health, metrics, openapi, plain};
+use super::{Front, devices, health, metrics, openapi, plain, vendor};
 use crate::gateway::config;
 
 /// What handlers share.
@@ -89,10 +90,10 @@ async fn vendors(State(app): State<Arc<App>>, request: Request) -> Response {
     let (parts, body) = request.into_parts();
     match app.bounds.read(&parts, body).await {
         Ok(body) => app.vendor.serve(&parts, body).await,
-        Err(Unread::TooLarge) => app.vendor.too_large(&parts),
+        Err(Unread::TooLarge) => vendor::too_large(&parts),
         Err(unread) => {
             let problem = Problem::from(unread);
-            let outcome = Outcome(problem.code());
+            let outcome = Outcome { product: None, result: problem.code() };
             (Extension(outcome), problem).into_response()
         }
     }

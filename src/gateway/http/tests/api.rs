@@ -210,6 +210,27 @@ async fn calls_are_counted_by_what_came_of_them() {
 }
 
 #[tokio::test]
+async fn what_could_not_be_read_is_counted_where_it_was_sent() {
+    let (front, _devices) = front();
+    let router = router(App::new(&local(), front, super::LIMIT).into());
+    let send = async |path: &str, authorization: &str, body: Body| {
+        let request = Request::post(path).header("authorization", authorization).body(body);
+        router.clone().oneshot(request.unwrap()).await.unwrap()
+    };
+    let cut = Body::from_stream(futures_util::stream::iter([Err::<&str, _>("cut")]));
+    send("/", "TC3-HMAC-SHA256 Credential=a", cut).await;
+    send("/v1/devices/%ff/echo/call", "Bearer token-all", Body::empty()).await;
+    let request = Request::get("/metrics").header("authorization", "Bearer token-all");
+    let response = router.clone().oneshot(request.body(Body::empty()).unwrap()).await.unwrap();
+    let body = axum::body::to_bytes(response.into_body(), usize::MAX).await.unwrap();
+    let text = String::from_utf8(body.into()).unwrap();
+    for api in ["tencent", "plain"] {
+        let labels = format!("{{api=\"{api}\",product=\"\",outcome=\"invalid\"}} 1\n");
+        assert!(text.contains(&labels), "{api}: {text}");
+    }
+}
+
+#[tokio::test]
 async fn a_call_that_is_given_up_is_counted() {
     let (front, _devices) = front();
     let app = App::new(&local(), front, super::LIMIT);

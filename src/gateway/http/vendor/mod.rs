@@ -15,6 +15,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use axum::body::Bytes;
+use axum::http::HeaderMap;
 use axum::http::request::Parts;
 use axum::response::Response;
 use tower::ServiceExt;
@@ -35,16 +36,34 @@ pub(crate) struct Vendor {
     now: Box<dyn Fn() -> SystemTime + Send + Sync>,
 }
 
-/// What came of a request, for who counts them: an extension of each response.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Outcome {
-    /// `aliyun` or `tencent`.
-    pub(crate) api: &'static str,
-    /// The product that was called; `None` when the request did not get that far.
-    pub(crate) product: Option<Box<str>>,
-    /// One of a few words: `ok`, `device_error`, `unauthorized`, `invalid`, `too_many`, or that of a
-    /// [failed call](super::problem::code).
-    pub(crate) result: &'static str,
+/// The two APIs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Api {
+    Aliyun,
+    Tencent,
+}
+
+impl Api {
+    /// As its numbers are labelled.
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::Aliyun => "aliyun",
+            Self::Tencent => "tencent",
+        }
+    }
+}
+
+/// Which of them a request to `/` means.
+pub(super) fn api(headers: &HeaderMap) -> Api {
+    if tencent::is_meant(headers) { Api::Tencent } else { Api::Aliyun }
+}
+
+/// The answer to a request whose body is larger than the front's limit.
+pub(super) fn too_large(parts: &Parts) -> Response {
+    match api(&parts.headers) {
+        Api::Aliyun => aliyun::too_large(parts),
+        Api::Tencent => tencent::too_large(),
+    }
 }
 
 impl Vendor {
@@ -66,20 +85,9 @@ impl Vendor {
     /// # Cancel safety
     /// Dropping the future gives the call up; a nonce that was used stays used.
     pub(crate) async fn serve(&self, parts: &Parts, body: Bytes) -> Response {
-        if tencent::is_meant(&parts.headers) {
-            tencent::serve(self, parts, &body).await
-        } else {
-            aliyun::serve(self, parts, &body).await
-        }
-    }
-
-    /// The answer to a request whose body is larger than the front's limit.
-    #[expect(clippy::unused_self, reason = "the front need not know that nothing is looked up")]
-    pub(crate) fn too_large(&self, parts: &Parts) -> Response {
-        if tencent::is_meant(&parts.headers) {
-            tencent::too_large()
-        } else {
-            aliyun::too_large(parts)
+        match api(&parts.headers) {
+            Api::Aliyun => aliyun::serve(self, parts, &body).await,
+            Api::Tencent => tencent::serve(self, parts, &body).await,
         }
     }
 

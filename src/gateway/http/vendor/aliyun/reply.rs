@@ -13,8 +13,9 @@ use serde_json::value::{RawValue, to_raw_value};
 use serde_json::{Map, Value, json};
 
 use crate::gateway::call::{Answer, CallError, Failure, InFlight};
+use crate::gateway::http::outcome::Outcome;
 use crate::gateway::http::problem;
-use crate::gateway::http::vendor::{Outcome, request_id, signing};
+use crate::gateway::http::vendor::{request_id, signing};
 
 /// What every reply says of its request.
 pub(super) struct About {
@@ -40,8 +41,7 @@ impl About {
         *response.status_mut() = status;
         let json = HeaderValue::from_static("application/json;charset=utf-8");
         response.headers_mut().insert(header::CONTENT_TYPE, json);
-        let outcome = Outcome { api: "aliyun", product: self.product.clone(), result };
-        response.extensions_mut().insert(outcome);
+        response.extensions_mut().insert(Outcome { product: self.product.clone(), result });
         response
     }
 

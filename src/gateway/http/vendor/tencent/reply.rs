@@ -10,8 +10,9 @@ use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 
 use crate::gateway::call::{Answer, CallError};
+use crate::gateway::http::outcome::Outcome;
 use crate::gateway::http::problem;
-use crate::gateway::http::vendor::{Outcome, request_id};
+use crate::gateway::http::vendor::request_id;
 
 /// What every reply says of its request.
 pub(super) struct About {
@@ -30,8 +31,7 @@ impl About {
         // Without a charset: with one, the SDKs see no error.
         let json = HeaderValue::from_static("application/json");
         response.headers_mut().insert(header::CONTENT_TYPE, json);
-        let outcome = Outcome { api: "tencent", product: self.product.clone(), result };
-        response.extensions_mut().insert(outcome);
+        response.extensions_mut().insert(Outcome { product: self.product.clone(), result });
         response
     }
 }
