@@ -37,14 +37,12 @@ use crate::core::topic::TopicName;
 use crate::error::ServeError;
 use crate::gateway::call::{Call, CallError, Failure, Target, with_message_id};
 use crate::gateway::config::Dialect;
+use crate::gateway::devices::key_of;
 use crate::gateway::now;
 use crate::layer::authorize::hub_identity::{CLIENT_ID, IDENTITY};
 use crate::link::Link;
 use crate::message::{Parts, Request, Response, Status};
 use crate::responder::Responder;
-
-/// What the hub calls a client that has logged in with an access key: this and the key's id.
-const KEY: &str = "key:";
 
 /// Answers on this link, for all products that are not native; `None` when there are none.
 ///
@@ -113,8 +111,9 @@ fn call(board: &Switchboard, request: Request) -> Result<Call, Status> {
 fn key(parts: &mut Parts) -> Result<Box<str>, Status> {
     parts.user_properties.remove(CLIENT_ID);
     let identity = parts.user_properties.remove(IDENTITY).ok_or(Status::UNAUTHORIZED)?;
-    let key = identity.strip_prefix(KEY);
-    key.map(Into::into).ok_or(Status::FORBIDDEN.with_message("only access keys call devices"))
+    key_of(&identity)
+        .map(Into::into)
+        .ok_or(Status::FORBIDDEN.with_message("only access keys call devices"))
 }
 
 /// Product, device, and what follows.

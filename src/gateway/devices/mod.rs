@@ -2,6 +2,7 @@
 
 mod access;
 mod admission;
+mod aliyun_id;
 mod roster;
 mod store;
 mod who;
@@ -11,6 +12,7 @@ pub(crate) use self::admission::Admission;
 pub(crate) use self::roster::{Roster, Whereabouts};
 pub(crate) use self::store::ConfiguredDevices;
 pub use self::store::{DeviceStore, Found, StoreUnavailable};
+pub(crate) use self::who::key_of;
 
 #[cfg(test)]
 mod tests;

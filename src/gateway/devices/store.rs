@@ -14,8 +14,14 @@ pub type Found<'a> =
 /// Knows the devices of the [products](crate::gateway::Config::products) and their secrets: a table, a
 /// database, a service.
 ///
-/// It is asked when a device connects, and for calls to devices that are not known to be connected. What
-/// takes long should be cached by the store.
+/// It is asked
+///
+/// - when a client connects: for the device that it says it is, and for those whose SDKs would use its client
+///   identifier;
+/// - with the embedded hub, for a call to a device that is not connected, before the caller is told so;
+/// - beside a broker, for every call and publication, as it is not known who is connected.
+///
+/// A call waits for it until its deadline at the longest. What takes long should be cached by the store.
 ///
 /// ```
 /// use tower_mqtt::gateway::config::{Device, Dialect, Product};
@@ -50,6 +56,14 @@ pub type Found<'a> =
 /// ```
 pub trait DeviceStore: Send + Sync + 'static {
     /// The device, or `None` when there is none of this name.
+    ///
+    /// # Errors
+    /// [`StoreUnavailable`] when the store cannot say. A client that connects is then refused as by a server that
+    /// is not available. A call fails as unavailable beside a broker; with the hub its device counts as
+    /// offline.
+    ///
+    /// # Cancel safety
+    /// The future may be dropped at any time, as when a caller hangs up.
     fn find<'a>(&'a self, product: &'a str, device: &'a str) -> Found<'a>;
 }
 

@@ -1,7 +1,6 @@
 //! A hub that lets devices in, and devices that do exactly what the tests tell them.
 
 #[path = "../../../tests/support/raw.rs"]
-#[allow(unreachable_pub, reason = "test binaries share it")]
 mod raw;
 
 use std::net::SocketAddr;

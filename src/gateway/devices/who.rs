@@ -8,6 +8,12 @@ use crate::hub::Identity;
 /// No product has a colon in its id.
 const KEY: &str = "key:";
 
+/// The id of the access key that a server has logged in with, by the name that the hub writes into its
+/// requests.
+pub(crate) fn key_of(identity: &str) -> Option<&str> {
+    identity.strip_prefix(KEY)
+}
+
 /// A device by its name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Name<'a> {
@@ -29,7 +35,7 @@ impl<'a> Who<'a> {
             return None;
         }
         let name = identity.as_str();
-        match name.strip_prefix(KEY) {
+        match key_of(name) {
             Some(id) => Some(Self::Key(id)),
             None => Name::parse(name).map(Self::Device),
         }

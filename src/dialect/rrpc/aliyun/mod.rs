@@ -69,11 +69,11 @@ fn aliyun(name: &'static str, lines: Lines<'_>) -> Template {
         .client_names(client_names)
 }
 
+/// What the vendor's SDKs write between product and device, before the first `|` of the client identifier.
+pub(crate) const SEPARATORS: [char; 2] = ['&', '.'];
+
 /// The user name, and what stands before the first `|` of the client identifier in the vendor's SDKs.
 fn client_names(product: &str, device: &str) -> Vec<String> {
-    vec![
-        format!("{device}&{product}"),
-        format!("{product}&{device}"),
-        format!("{product}.{device}"),
-    ]
+    let ids = SEPARATORS.map(|separator| format!("{product}{separator}{device}"));
+    [format!("{device}&{product}")].into_iter().chain(ids).collect()
 }

@@ -5,28 +5,19 @@
 //! the product and the timestamp, if there is one: names and values one after the other, in the order of the
 //! alphabet. No clock is compared with the timestamp; the SDK for C always sends the same.
 
+use super::super::aliyun_id::AliyunId;
 use super::super::who::Name;
 use super::Shown;
 use super::signature::Method;
 
 /// Whether the password is a signature with this secret.
 pub(super) fn verify(secret: &str, name: Name<'_>, shown: Shown<'_>) -> bool {
-    let Some((id, parameters)) = parameters(shown.client_id) else { return false };
-    let parameter = |wanted: &str| {
-        let mut all = parameters.split(',').filter_map(|parameter| parameter.split_once('='));
-        all.find(|(name, _)| *name == wanted).map(|(_, value)| value)
-    };
-    let Some(method) = Method::parse(parameter("signmethod").unwrap_or("hmacmd5")) else {
+    let Some(client) = AliyunId::parse(shown.client_id) else { return false };
+    let Some(method) = Method::parse(client.get("signmethod").unwrap_or("hmacmd5")) else {
         return false;
     };
-    let content = ["clientId", id, "deviceName", name.device, "productKey", name.product];
-    let timestamp = parameter("timestamp").map(|timestamp| ["timestamp", timestamp]);
+    let content = ["clientId", client.id, "deviceName", name.device, "productKey", name.product];
+    let timestamp = client.get("timestamp").map(|timestamp| ["timestamp", timestamp]);
     let content = [&content[..], timestamp.as_ref().map_or(&[], |both| &both[..])].concat();
     method.verify(secret.as_bytes(), &content, shown.password)
-}
-
-/// The id and the parameters.
-fn parameters(client_id: &str) -> Option<(&str, &str)> {
-    let (id, rest) = client_id.split_once('|')?;
-    Some((id, rest.strip_suffix('|')?))
 }

@@ -28,6 +28,7 @@ use super::super::products::Products;
 use super::who::{Name, Who, identity_of_key};
 use super::{DeviceStore, StoreUnavailable, access};
 use crate::core::packet::ReasonCode;
+use crate::dialect::rrpc::aliyun::SEPARATORS;
 use crate::hub::{Access, Credentials, Identity};
 
 /// Characters of a client identifier that are logged.
@@ -200,14 +201,15 @@ impl Admission {
             return Ok(false);
         }
         // Parameters follow the first `|` of Aliyun's alone.
-        let ids = [client_id, before_parameters(client_id)];
-        let separated = ids.into_iter().flat_map(|id| {
-            ['&', '.', '/'].into_iter().filter_map(move |separator| {
+        let whole = client_id.contains('|').then_some(client_id);
+        let ids = whole.into_iter().chain([before_parameters(client_id)]);
+        let separated = ids.clone().flat_map(|id| {
+            SEPARATORS.into_iter().chain(['/']).filter_map(move |separator| {
                 let (product, device) = id.split_once(separator)?;
                 self.products.get(product).map(|_| Name { product, device })
             })
         });
-        let joined = ids.into_iter().flat_map(|id| self.of_tencent(id)).map(|(_, name)| name);
+        let joined = ids.flat_map(|id| self.of_tencent(id)).map(|(_, name)| name);
         let others = separated.chain(joined).filter(|name| name.is_valid() && own != Some(*name));
         for name in others {
             if self.store.find(name.product, name.device).await?.is_some() {
@@ -221,13 +223,18 @@ impl Admission {
 /// Whether a client identifier is one that the SDKs of this dialect make for the device. Those of others
 /// may make it for another: `abc` is `a/bc`, and `ab/c`.
 fn is_made_of(client_id: &str, Name { product, device }: Name<'_>, dialect: Dialect) -> bool {
-    let (id, between): (_, &[_]) = match dialect {
-        Dialect::Aliyun => (before_parameters(client_id), &["&", "."]),
-        Dialect::Tencent | Dialect::TencentExplorer => (client_id, &[""]),
-        Dialect::Native => (client_id, &["/"]),
+    let id = match dialect {
+        Dialect::Aliyun => before_parameters(client_id),
+        _ => client_id,
     };
-    let found = id.strip_prefix(product).and_then(|rest| rest.strip_suffix(device));
-    found.is_some_and(|found| between.contains(&found))
+    let Some(between) = id.strip_prefix(product).and_then(|rest| rest.strip_suffix(device)) else {
+        return false;
+    };
+    match dialect {
+        Dialect::Aliyun => SEPARATORS.iter().any(|one| between.chars().eq([*one])),
+        Dialect::Tencent | Dialect::TencentExplorer => between.is_empty(),
+        Dialect::Native => between == "/",
+    }
 }
 
 fn before_parameters(client_id: &str) -> &str {

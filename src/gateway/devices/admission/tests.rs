@@ -345,6 +345,35 @@ async fn a_store_that_is_away_is_no_wrong_password() {
     assert_eq!(admission.authenticate(show("x", "ovens/a", b"secret")).await, Err(BAD));
 }
 
+/// Knows the devices of the configuration, and which it was asked for.
+struct Asked(ConfiguredDevices, std::sync::Mutex<Vec<String>>);
+
+impl DeviceStore for Asked {
+    fn find<'a>(&'a self, product: &'a str, device: &'a str) -> Found<'a> {
+        self.1.lock().unwrap().push(format!("{product}/{device}"));
+        self.0.find(product, device)
+    }
+}
+
+#[tokio::test]
+async fn the_store_is_asked_once_for_each_device_that_a_client_may_be() {
+    let store = Arc::new(Asked(ConfiguredDevices::new(&products()), std::sync::Mutex::default()));
+    let admission = admission_with(Arc::clone(&store) as Arc<dyn DeviceStore>);
+    for (client_id, others) in [
+        ("x", vec![]),
+        ("a1testPK001&nobody", vec!["a1testPK001/nobody"]),
+        ("KL4J2TEST1nobody", vec!["KL4J/2TEST1nobody", "KL4J2TEST1/nobody"]),
+        ("a1testPK001&nobody|ext=1|", vec!["a1testPK001/nobody", "a1testPK001/nobody|ext=1|"]),
+    ] {
+        let shown = show(client_id, "lamps/kitchen", b"secret");
+        assert!(admission.authenticate(shown).await.is_ok(), "{client_id}");
+        let mut asked = std::mem::take(&mut *store.1.lock().unwrap());
+        assert_eq!(asked.remove(0), "lamps/kitchen");
+        asked.sort_unstable();
+        assert_eq!(asked, others, "{client_id}");
+    }
+}
+
 /// Nobody could call it.
 #[tokio::test]
 async fn a_device_whose_name_is_too_long_is_not_let_in() {

@@ -4,6 +4,7 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
+use super::super::aliyun_id::AliyunId;
 use super::super::who::{Name, Who};
 use super::Whereabouts;
 use crate::hub::ClientInfo;
@@ -145,20 +146,13 @@ impl Session {
             client_id: Arc::clone(&client.client_id),
             since: client.since,
             keep_alive: client.keep_alive,
-            ext: says_ext(&client.client_id),
+            ext: AliyunId::parse(&client.client_id).is_some_and(AliyunId::says_ext),
         }
     }
 
     fn is(&self, client: &ClientInfo) -> bool {
         self.since == client.since && self.client_id == client.client_id
     }
-}
-
-/// Whether a client identifier says `ext=1`, or `ext=3`, in the parameters behind its first `|`.
-fn says_ext(client_id: &str) -> bool {
-    let parameters = client_id.split('|').nth(1).unwrap_or_default().split(',');
-    let mut values = parameters.filter_map(|parameter| parameter.strip_prefix("ext="));
-    values.next().and_then(|value| value.parse::<u64>().ok()).is_some_and(|value| value & 1 == 1)
 }
 
 /// Found without making a text of both parts of a name.

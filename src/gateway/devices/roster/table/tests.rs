@@ -118,23 +118,3 @@ async fn so_many_lost_devices_are_remembered_and_no_more() {
     assert_eq!(table.order.len(), 1, "those whose time is over are forgotten");
     assert_eq!((table.lost.count, table.lost.products["a1"].len()), (1, 1));
 }
-
-#[test]
-fn ext_is_what_the_parameters_say() {
-    for (client_id, ext) in [
-        ("pk&dn|securemode=3,signmethod=hmacsha1,ext=1,_ss=1|", true),
-        ("pk&dn|ext=3,_ss=1|", true),
-        ("|ext=1|", true),
-        ("pk.dn|timestamp=1,ext=0|", false),
-        ("pk.dn|ext=2|", false),
-        ("pk.dn|_ext=1|", false),
-        ("pk.dn|ext=|", false),
-        ("pk.dn|ext=-1|", false),
-        ("pk.dn|ext=1", true),
-        ("ext=1", false),
-        ("a|b|ext=1|", false),
-        ("", false),
-    ] {
-        assert_eq!(says_ext(client_id), ext, "{client_id}");
-    }
-}
