@@ -30,11 +30,16 @@ pub(super) struct Patience {
     pub(super) certificates: Duration,
 }
 
+/// For what a client sends at once.
+const SHORT: Duration = Duration::from_secs(10);
+
+/// For a body, in either direction.
+const LONG: Duration = Duration::from_secs(30);
+
 impl Default for Patience {
     fn default() -> Self {
-        let (short, long) = (Duration::from_secs(10), Duration::from_secs(30));
         let certificates = Duration::from_mins(1);
-        Self { handshake: short, headers: short, body: long, write: long, certificates }
+        Self { handshake: SHORT, headers: SHORT, body: LONG, write: LONG, certificates }
     }
 }
 

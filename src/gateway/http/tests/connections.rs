@@ -10,6 +10,12 @@ use crate::gateway::GatewayError;
 use crate::gateway::config;
 use crate::gateway::http::server::{Patience, Server};
 
+/// Headers that hyper takes.
+const HEADERS: usize = 100;
+
+/// Bytes of a path and a query that hyper takes.
+const TARGET: usize = 65_534;
+
 const HEALTH: &str = "GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n";
 
 fn impatient() -> Patience {
@@ -101,12 +107,25 @@ async fn a_slow_body_is_a_problem() {
 #[tokio::test]
 async fn too_many_headers_are_refused() {
     let gateway = Gateway::start().await;
-    let many = "a: b\r\n".repeat(101);
-    let reply = gateway.client().await.ask(&request("GET", "/healthz", &many, "")).await;
-    assert_eq!(reply.status, 431);
+    let own = request("GET", "/healthz", "", "").lines().filter(|line| line.contains(": ")).count();
+    for (count, status) in [(HEADERS, 200), (HEADERS + 1, 431)] {
+        let many = "a: b\r\n".repeat(count - own);
+        let reply = gateway.client().await.ask(&request("GET", "/healthz", &many, "")).await;
+        assert_eq!(reply.status, status, "{count}");
+    }
     let large = format!("a: {}\r\n", "b".repeat(128 * 1024));
     let reply = gateway.client().await.ask(&request("GET", "/healthz", &large, "")).await;
     assert_eq!(reply.status, 431);
+}
+
+#[tokio::test]
+async fn a_path_that_is_too_long_is_refused() {
+    let gateway = Gateway::start().await;
+    for (length, status) in [(TARGET, 404), (TARGET + 1, 414)] {
+        let path = format!("/{}", "x".repeat(length - 1));
+        let reply = gateway.client().await.ask(&request("GET", &path, "", "")).await;
+        assert_eq!(reply.status, status, "{length}");
+    }
 }
 
 #[tokio::test]

@@ -90,6 +90,7 @@ fn usual() -> Vec<Case> {
 fn unusual() -> Vec<Case> {
     vec![
         case("POST", "/", "408", "").with_half_a_body(),
+        case("GET", "/", "408", "?Action=RRpc").with_half_a_body(),
         device("408", "echo").with_half_a_body(),
         case("GET", "/healthz", "503", ""),
     ]
@@ -166,6 +167,10 @@ impl Document {
                 Some(value) => self.matches(&it["schema"], &value.as_str().into()),
                 None => assert_ne!(it["required"], true, "{name} {got}: {header}"),
             }
+        }
+        let own = ["message-id", "status-from", "status-message", "retry-after", "link"];
+        for header in own.into_iter().filter(|header| reply.headers.contains_key(*header)) {
+            assert!(response["headers"].get(header).is_some(), "{name} {got}: {header}");
         }
         self.check_content(&response["content"], reply);
     }
