@@ -87,6 +87,7 @@ async fn the_authentication_hook_decides_and_names_the_client() {
         match (credentials.username.as_deref(), credentials.password.as_deref()) {
             (Some("anna"), Some(b"secret")) => Ok(Identity::new("the cook")),
             (Some("banned"), _) => Err(ReasonCode::BANNED),
+            (Some("other"), _) => Err(ReasonCode::CLIENT_IDENTIFIER_NOT_VALID),
             _ => Err(ReasonCode::BAD_USER_NAME_OR_PASSWORD),
         }
     });
@@ -95,12 +96,21 @@ async fn the_authentication_hook_decides_and_names_the_client() {
     for (user, password, version, expected) in [
         ("anna", "wrong", 5, 0x86),
         ("banned", "", 5, 0x8A),
+        // [MQTT-3.1.3-8]
+        ("other", "", 5, 0x85),
+        ("other", "", 4, 2),
         ("anna", "wrong", 4, 4),
         ("banned", "", 4, 5),
         ("anna", "secret", 4, 0),
     ] {
         let connect = Connect::new("a").version(version).credentials(user, password);
-        assert_eq!(connack(address, connect).await.0, expected, "{user} {password} {version}");
+        let (mut raw, packet) = Raw::try_connect(address, &connect).await;
+        let said = matches!(packet, Packet::ConnAck { reason, .. } if reason == expected);
+        assert!(said, "{user} {password} {version}: {packet:?}");
+        if expected != 0 {
+            // [MQTT-3.1.4-2]
+            assert_eq!(raw.read().await, None, "{user} {password} {version}");
+        }
     }
     assert_eq!(connack(address, Connect::new("a")).await.0, 0x86);
     let good = Connect::new("good").credentials("anna", "secret");

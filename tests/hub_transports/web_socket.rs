@@ -196,6 +196,7 @@ async fn another_path_is_served_if_the_listener_says_so() {
 
 #[tokio::test]
 async fn a_packet_may_span_frames() {
+    // [MQTT-6.0.0-2]
     let hub = hub(ws()).await;
     let mut socket = Socket::open(&hub).await;
     for byte in Connect::new("a").bytes() {

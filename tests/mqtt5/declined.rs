@@ -82,6 +82,7 @@ pub(crate) const DECLINED: &[(&[&str], &str, &str)] = &[
         &[
             "MQTT-3.2.2-19",
             "MQTT-3.2.2-20",
+            "MQTT-3.4.2-2",
             "MQTT-3.9.2-*",
             "MQTT-3.11.2-*",
             "MQTT-3.14.2-3",
