@@ -32,6 +32,8 @@ mod shrink;
 mod speaks;
 #[path = "simulation/tally.rs"]
 mod tally;
+#[path = "support/verbatim.rs"]
+mod verbatim;
 #[path = "simulation/world.rs"]
 mod world;
 

@@ -4,15 +4,14 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use tower::ServiceExt;
-use tower_mqtt::core::topic::{TopicFilter, TopicName};
-use tower_mqtt::dialect::{
-    Dialect, IncomingRequest, Malformed, Message, Native, OutgoingRequest, ReplyTo, Subscription,
-};
+use tower_mqtt::Requester;
+use tower_mqtt::core::topic::TopicName;
+use tower_mqtt::dialect::Message;
 use tower_mqtt::link::memory::Network;
-use tower_mqtt::{InvalidRequest, Request, Requester, Response};
 
 use crate::plan::Forgery;
 use crate::record::{FORGED, Record, answer, question};
+use crate::verbatim::{Verbatim, carrying};
 
 /// The number of a call that nobody makes.
 const NOBODYS: usize = 999_999;
@@ -22,7 +21,7 @@ pub struct Forger(Requester);
 
 impl Forger {
     pub async fn new(network: &Network) -> Self {
-        let builder = Requester::builder(network.link("forger")).dialect(Raw);
+        let builder = Requester::builder(network.link("forger")).dialect(Verbatim);
         Self(builder.build().await.expect("a network without faults"))
     }
 
@@ -30,9 +29,8 @@ impl Forger {
         let Some(mut message) = forged(record, call, how) else { return };
         record.trace(format_args!("{how:?} of call {call}"));
         message.properties.user.push(FORGED, "");
-        let mut request = Request::new("forged", "").expect("a topic");
-        request.parts_mut().extensions.insert(message);
-        let _ = self.0.clone().oneshot(request.timeout(Duration::from_millis(1))).await;
+        let request = carrying(message).timeout(Duration::from_millis(1));
+        let _ = self.0.clone().oneshot(request).await;
     }
 }
 
@@ -143,47 +141,4 @@ fn with_id(topic: &TopicName, id: &str) -> TopicName {
     let levels: Vec<&str> =
         levels.iter().enumerate().map(|(n, level)| if n == at { id } else { level }).collect();
     TopicName::new(levels.join("/")).expect("levels of a topic")
-}
-
-#[derive(Debug)]
-struct Raw;
-
-impl Dialect for Raw {
-    fn name(&self) -> &'static str {
-        "raw"
-    }
-
-    fn response_subscription(
-        &self,
-        topic: &TopicName,
-        peers: &TopicFilter,
-    ) -> Option<Subscription> {
-        Native::new().response_subscription(topic, peers)
-    }
-
-    fn encode_request(&self, outgoing: OutgoingRequest<'_>) -> Result<Message, InvalidRequest> {
-        let message = outgoing.request.parts().extensions.get::<Message>();
-        Ok(message.expect("what is to be published").clone())
-    }
-
-    fn response_key(&self, _: &Message, _: &TopicName) -> Option<Bytes> {
-        None
-    }
-
-    fn decode_response(&self, _: Message) -> Result<Response, Malformed> {
-        Err(Malformed::new("nothing is asked"))
-    }
-
-    fn decode_request(&self, _: Message) -> Result<IncomingRequest, Malformed> {
-        Err(Malformed::new("nothing is answered"))
-    }
-
-    fn encode_response(
-        &self,
-        _: &ReplyTo,
-        _: Response,
-        _: Option<Duration>,
-    ) -> Result<Message, Malformed> {
-        Err(Malformed::new("nothing is answered"))
-    }
 }

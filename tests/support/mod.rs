@@ -2,6 +2,7 @@
 #![allow(dead_code, unreachable_pub, unused_imports, reason = "each test binary uses its part")]
 
 mod echo_topic;
+mod verbatim;
 
 use std::future::Future;
 use std::ops::RangeInclusive;
@@ -20,6 +21,7 @@ use tower_mqtt::link::memory::Network;
 use tower_mqtt::{InvalidRequest, Request, RequestError, Requester, Responder, Response, Router};
 
 pub use self::echo_topic::EchoTopic;
+use self::verbatim::{Verbatim, carrying};
 
 pub const SECOND: Duration = Duration::from_secs(1);
 
@@ -194,49 +196,7 @@ impl Dialect for Altered {
 
 /// Publishes a message as it is, from a client of its own.
 pub async fn publish(network: &Network, message: Message) {
-    #[derive(Debug)]
-    struct Raw(Message);
-
-    impl Dialect for Raw {
-        fn name(&self) -> &'static str {
-            "raw"
-        }
-
-        fn response_subscription(
-            &self,
-            response_topic: &TopicName,
-            peers: &TopicFilter,
-        ) -> Option<Subscription> {
-            Native::new().response_subscription(response_topic, peers)
-        }
-
-        fn encode_request(&self, _: OutgoingRequest<'_>) -> Result<Message, InvalidRequest> {
-            Ok(self.0.clone())
-        }
-
-        fn response_key(&self, _: &Message, _: &TopicName) -> Option<Bytes> {
-            None
-        }
-
-        fn decode_response(&self, _: Message) -> Result<Response, Malformed> {
-            Err(Malformed::new("nothing is asked"))
-        }
-
-        fn decode_request(&self, _: Message) -> Result<IncomingRequest, Malformed> {
-            Err(Malformed::new("nothing is answered"))
-        }
-
-        fn encode_response(
-            &self,
-            _: &ReplyTo,
-            _: Response,
-            _: Option<Duration>,
-        ) -> Result<Message, Malformed> {
-            Err(Malformed::new("nothing is answered"))
-        }
-    }
-
     let link = network.link("publisher");
-    let requester = Requester::builder(link).dialect(Raw(message)).build().await.unwrap();
-    let _call = start(&requester, to("anything")).await;
+    let requester = Requester::builder(link).dialect(Verbatim).build().await.unwrap();
+    let _call = start(&requester, carrying(message)).await;
 }
