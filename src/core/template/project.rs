@@ -5,8 +5,8 @@ use crate::core::topic::TopicFilter;
 
 impl TopicTemplate {
     /// The narrowest filter for the topics of `onto` whose captures have the values of those topics
-    /// of this template that `filter` matches. `None` when it matches none of them. A share name is
-    /// left out.
+    /// of this template that `filter` matches. `None` when it matches none of them, or none whose captures
+    /// fit: of a rest of several levels no single level is made. A share name is left out.
     ///
     /// A capture of `onto` that this template does not have may be anything.
     ///
@@ -26,9 +26,9 @@ impl TopicTemplate {
     pub fn project(&self, filter: &TopicFilter, onto: &Self) -> Option<TopicFilter> {
         let bound = self.bind(filter.filter())?;
         let value = |wanted: &str| bound.iter().find(|(n, _)| *n == wanted).map(|(_, v)| *v);
-        let levels: Vec<String> = onto.levels.iter().map(|level| level.filter(&value)).collect();
+        let levels: Option<Vec<String>> = onto.levels.iter().map(|l| l.filter(&value)).collect();
         // Too long, at the worst: then no topic has this form either.
-        TopicFilter::new(levels.join("/")).ok()
+        TopicFilter::new(levels?.join("/")).ok()
     }
 
     /// What each capture may be: a text, `+`, or for a rest a filter.
@@ -63,16 +63,25 @@ impl Level {
         if matches!(self, Self::Rest { .. }) { "#" } else { "+" }
     }
 
-    /// This level of a filter, given what captures are bound to.
-    fn filter<'f>(&self, value: &impl Fn(&str) -> Option<&'f str>) -> String {
-        match self {
+    /// This level of a filter, given what captures are bound to; `None`: no topic has such a level.
+    fn filter<'f>(&self, value: &impl Fn(&str) -> Option<&'f str>) -> Option<String> {
+        Some(match self {
             Self::Literal(text) => text.to_string(),
-            Self::Capture { name, affix } => match value(name) {
-                None | Some("+") => "+".to_owned(),
-                Some(value) => affix.around(value),
+            Self::Capture { name, affix } => match one_level(value(name).unwrap_or("+"))? {
+                "+" => "+".to_owned(),
+                value => affix.around(value),
             },
             Self::Rest { name } => value(name).unwrap_or("#").to_owned(),
-        }
+        })
+    }
+}
+
+/// What of a filter, which may be bound to a rest, a single level can be.
+fn one_level(filter: &str) -> Option<&str> {
+    match super::split_level(filter) {
+        ("#", _) => Some("+"),
+        (level, None | Some("#")) => Some(level),
+        _ => None,
     }
 }
 
@@ -112,6 +121,11 @@ mod tests {
             ("{p}/{t*}", "a", "ext/{id}/{p}/{t*}", None),
             ("a/{x}", "$share/g/a/b", "{x}", Some("b")),
             ("a/{x}", "c/b", "{x}", None),
+            ("{x*}", "#", "a/{x}", Some("a/+")),
+            ("{x*}", "b", "a/{x}", Some("a/b")),
+            ("{x*}", "b/#", "a/{x}", Some("a/b")),
+            ("{x*}", "b/c", "a/{x}", None),
+            ("{x}", "b", "a/{x*}", Some("a/b")),
         ] {
             assert_eq!(project(from, filter, onto).as_deref(), expected, "{from} {filter}");
         }

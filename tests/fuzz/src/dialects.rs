@@ -105,7 +105,12 @@ fn ask(dialect: &dyn Dialect, request: Request, own: &TopicName) {
     let again = again.unwrap_or_else(|error| panic!("{name} {topic}: {error}"));
     assert_eq!(again.request.topic(), &topic, "{name}");
     assert_eq!(again.request.parts().correlation_data.as_ref(), Some(&id), "{name}");
-    assert_eq!(again.request.payload(), &payload, "{name}");
+    // The id is in the payload, and may be written in another way.
+    let json = |text: &[u8]| serde_json::from_slice::<serde_json::Value>(text).ok();
+    if name != "tencent-client-token" || json(&payload).is_none() {
+        assert_eq!(again.request.payload(), &payload, "{name}");
+    }
+    assert_eq!(json(again.request.payload()), json(&payload), "{name}");
     let response = Response::new(payload);
     let Ok(answer) = dialect.encode_response(&again.reply_to, response, again.left) else { return };
     assert_eq!(dialect.response_key(&answer, own), key.ok(), "{name} {topic}");
