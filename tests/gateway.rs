@@ -24,6 +24,9 @@ mod http;
 mod load;
 #[path = "gateway/matrix.rs"]
 mod matrix;
+#[cfg(unix)]
+#[path = "gateway/restart.rs"]
+mod restart;
 #[path = "gateway/running.rs"]
 mod running;
 #[path = "gateway/servers.rs"]

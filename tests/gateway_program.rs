@@ -5,9 +5,10 @@
 mod programs;
 
 use std::fs;
-use std::net::TcpListener;
+use std::net::{TcpListener, UdpSocket};
+use std::os::fd::OwnedFd;
 use std::path::PathBuf;
-use std::process::Output;
+use std::process::{Output, Stdio};
 
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader, Lines};
 use tokio::net::TcpStream;
@@ -223,6 +224,26 @@ async fn a_port_that_is_taken_is_named() {
         for text in [&*address, "--listen-http", "--listen-mqtt", "in use"] {
             assert!(stderr.contains(text), "{stderr}");
         }
+    }
+}
+
+/// As from a socket unit for datagrams, or with `Accept=yes`.
+#[tokio::test]
+async fn a_socket_that_does_not_listen_is_named() {
+    let datagrams = UdpSocket::bind("127.0.0.1:0").expect("bound");
+    let listener = TcpListener::bind("127.0.0.1:0").expect("bound");
+    let connection = TcpStream::connect(listener.local_addr().expect("an address")).await;
+    let connection = connection.and_then(TcpStream::into_std).expect("connected");
+    for socket in [OwnedFd::from(datagrams), OwnedFd::from(connection)] {
+        // As systemd passes it.
+        let pass = "export LISTEN_PID=$$ LISTEN_FDS=1 && exec 3<&0 </dev/null && exec \"$@\"";
+        let mut command = Command::new("sh");
+        command.args(["-c", pass, "sh", env!("CARGO_BIN_EXE_rrpc-gateway"), "--demo"]);
+        command.args(ANYWHERE).stdin(Stdio::from(socket)).kill_on_drop(true);
+        let Output { status, stderr, .. } = soon(command.output()).await.expect("it runs");
+        let stderr = String::from_utf8_lossy(&stderr);
+        assert_eq!(status.code(), Some(1), "{stderr}");
+        assert!(stderr.starts_with("error: a socket that was passed: "), "{stderr}");
     }
 }
 

@@ -1,6 +1,6 @@
 //! How a gateway is started.
 
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::{fmt, io};
 
@@ -10,12 +10,12 @@ use super::Gateway;
 use super::calls::{self, Platform};
 use super::config::{Config, ConfigErrors};
 use super::devices::{Admission, ConfiguredDevices, DeviceStore};
-use super::http::{Front, Server};
+use super::http::{Front, HubFigures, Server};
 use super::keys::Keys;
 use super::mqtt::{self, Side};
 use super::products::Products;
 use crate::error::{ConnectError, ServeError};
-use crate::hub::HubError;
+use crate::hub::{Hub, HubError};
 use crate::tls::ServerTlsError;
 
 /// Starts a [`Gateway`].
@@ -23,16 +23,28 @@ use crate::tls::ServerTlsError;
 pub struct GatewayBuilder {
     config: Config,
     store: Option<Arc<dyn DeviceStore>>,
+    http: Vec<TcpListener>,
 }
 
 impl GatewayBuilder {
     pub(super) fn new(config: Config) -> Self {
-        Self { config, store: None }
+        Self { config, store: None, http: Vec::new() }
     }
 
     /// Where the devices' secrets come from. By default from the configuration.
     pub fn store(mut self, store: impl DeviceStore) -> Self {
         self.store = Some(Arc::new(store));
+        self
+    }
+
+    /// Serves HTTP on a listener that is there already; may be repeated. By default it listens on the
+    /// addresses of the [configuration](super::config::Http::listen), which are not looked at then.
+    ///
+    /// A listener that somebody else holds as well, as systemd does for a service with a socket, outlives
+    /// the gateway: who connects while one stops and the next one starts waits in its backlog, and is
+    /// neither refused nor cut off.
+    pub fn http_listener(mut self, listener: TcpListener) -> Self {
+        self.http.push(listener);
         self
     }
 
@@ -47,7 +59,7 @@ impl GatewayBuilder {
     /// # Cancel safety
     /// Dropping the future stops what was started.
     pub async fn start(self) -> Result<Gateway, GatewayError> {
-        let Self { config, store } = self;
+        let Self { config, store, http } = self;
         config.check()?;
         let keys = Arc::new(Keys::new(&config.keys));
         let products = Arc::new(Products::new(&config.products));
@@ -67,6 +79,8 @@ impl GatewayBuilder {
         .await?;
         let platform = Arc::new(platform);
         let (listed, asked) = (Arc::clone(&platform), Arc::clone(&platform));
+        let connections = config.mqtt.connections;
+        let of = |hub: &Hub| HubFigures { stats: Arc::new(hub.observer()), connections };
         let front = Front {
             keys,
             products,
@@ -74,15 +88,19 @@ impl GatewayBuilder {
             publisher: platform.publisher(),
             devices: Arc::new(move || listed.devices()),
             ready: Arc::new(move || asked.is_ready()),
+            hub: hub.as_ref().map(of),
         };
-        let http = Server::start(&config.http, front).await?;
+        let http = Server::start(&config.http, http, front).await?;
         Ok(Gateway { http, platform, hub })
     }
 }
 
 impl fmt::Debug for GatewayBuilder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("GatewayBuilder").field("config", &self.config).finish_non_exhaustive()
+        f.debug_struct("GatewayBuilder")
+            .field("config", &self.config)
+            .field("http", &self.http)
+            .finish_non_exhaustive()
     }
 }
 
@@ -113,7 +131,7 @@ pub enum GatewayError {
     /// An address for HTTP could not be listened on.
     #[error("cannot listen for HTTP on {address}: {source}")]
     Http {
-        /// As it is in the configuration.
+        /// As it is in the configuration, or the listener's own.
         address: SocketAddr,
         /// What the operating system said.
         source: Arc<io::Error>,

@@ -47,6 +47,9 @@
 //!
 //! Devices are connected to the embedded hub, where they prove who they are and reach only their own
 //! topics, or to any broker, whose rules must then see to that.
+//!
+//! How the program is run as a service, restarted without losing a call, and watched, is in
+//! [deploying](crate::deploying).
 
 mod builder;
 mod call;
@@ -87,7 +90,8 @@ impl Gateway {
         GatewayBuilder::new(config)
     }
 
-    /// Where HTTP is served, in the order of [`config::Http::listen`].
+    /// Where HTTP is served, in the order of [`config::Http::listen`], or of the
+    /// [listeners](GatewayBuilder::http_listener) that were given.
     pub fn http_addrs(&self) -> &[SocketAddr] {
         self.http.local_addrs()
     }
@@ -107,15 +111,16 @@ impl Gateway {
         self.platform.in_flight()
     }
 
-    /// Stops accepting, lets the calls in flight end for at most `grace`, and then stops. Other gateways
-    /// of a [cluster](config::Cluster) take its devices over at once.
+    /// Stops accepting, lets the calls in flight end for at most `grace`, and then stops. Whoever has
+    /// connected before it stopped accepting may still send one request, within a second. Other gateways of
+    /// a [cluster](config::Cluster) take its devices over at once.
     ///
     /// # Cancel safety
     /// Dropping the future stops the gateway at once.
     pub async fn shutdown(self, grace: Duration) {
         let Self { http, platform, hub } = self;
         let end = tokio::time::Instant::now() + grace;
-        tokio::join!(http.shutdown(grace), platform.shutdown(grace));
+        platform.shutdown(grace, http.shutdown(grace)).await;
         if let Some(hub) = hub {
             hub.shutdown(end.saturating_duration_since(tokio::time::Instant::now())).await;
         }

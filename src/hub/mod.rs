@@ -223,6 +223,13 @@ impl Hub {
         self.shared.stats()
     }
 
+    /// [`stats`](Self::stats), for who does not have the hub: after its end, all zero.
+    #[cfg(feature = "gateway")]
+    pub(crate) fn observer(&self) -> impl Fn() -> HubStats + Send + Sync + use<> {
+        let shared = Arc::downgrade(&self.shared);
+        move || shared.upgrade().map(|shared| shared.stats()).unwrap_or_default()
+    }
+
     /// Lets the requests that are being translated finish, for at most `grace`. Then stops accepting,
     /// tells every client (DISCONNECT 0x8B), waits for at most `grace` until they
     /// are gone, and joins the threads.

@@ -126,9 +126,6 @@ impl Kind {
         form: Form,
         mode: Mode,
     ) -> Responder {
-        let (client_id, user, password) = self.credentials(device);
-        let client = Client::builder(&format!("mqtt://{hub}")).client_id(client_id);
-        let link = client.credentials(user, password).connect().await.expect("it may connect");
         let route = self.route(device, form);
         let router = Router::new();
         let router = match mode {
@@ -136,6 +133,28 @@ impl Kind {
             Mode::Silent => router.route(&route, std::future::pending::<String>),
             Mode::Fails => router.route(&route, async || Status::new(500).with_message("broken")),
         };
+        self.serve(hub, device, form, router).await
+    }
+
+    /// Connects a device that answers by this handler.
+    pub(crate) async fn start_with<H, F>(
+        self,
+        hub: SocketAddr,
+        device: &str,
+        handler: H,
+    ) -> Responder
+    where
+        H: Fn(String) -> F + Clone + Send + Sync + 'static,
+        F: Future<Output = String> + Send + 'static,
+    {
+        let router = Router::new().route(&self.route(device, Form::Device), handler);
+        self.serve(hub, device, Form::Device, router).await
+    }
+
+    async fn serve(self, hub: SocketAddr, device: &str, form: Form, router: Router) -> Responder {
+        let (client_id, user, password) = self.credentials(device);
+        let client = Client::builder(&format!("mqtt://{hub}")).client_id(client_id);
+        let link = client.credentials(user, password).connect().await.expect("it may connect");
         let responder = self.speaks(form, Responder::builder(link));
         responder.serve(router).await.expect("it may subscribe")
     }

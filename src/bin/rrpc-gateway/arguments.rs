@@ -31,6 +31,9 @@ const LONGEST_GRACE: Duration = Duration::from_hours(1);
 /// It logs to stderr; `RUST_LOG` says how much (info). SIGINT and SIGTERM let calls in flight end, and a
 /// second signal ends it at once.
 ///
+/// Started by systemd it tells when it is ready and when it stops (Type=notify), and serves HTTP on the
+/// sockets that it is passed, instead of where the configuration says.
+///
 /// Exit codes: 0 it was stopped, or the file is right; 1 it could not start or go on, or with --check
 /// the file is wrong; 2 the arguments or the file are wrong.
 #[derive(Debug, Parser)]

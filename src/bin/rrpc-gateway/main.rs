@@ -2,6 +2,7 @@
 
 mod arguments;
 mod demo;
+mod service;
 mod stop;
 
 use std::fmt::{self, Write as _};
@@ -11,7 +12,7 @@ use std::time::Duration;
 
 use clap::Parser;
 use tower_mqtt::gateway::config::ConfigErrors;
-use tower_mqtt::gateway::{Config, Gateway, GatewayError};
+use tower_mqtt::gateway::{Config, Gateway, GatewayBuilder, GatewayError};
 use tower_mqtt::hub::HubError;
 use tracing::level_filters::LevelFilter;
 use tracing_subscriber::EnvFilter;
@@ -99,11 +100,15 @@ async fn start(config: Config, source: &Source<'_>) -> Result<(Gateway, Option<D
     let is_https = config.http.tls.is_some();
     let broker = config.mqtt.broker.as_ref().map(|broker| broker.url.clone());
     let shown = matches!(source, Source::Demo).then(|| config.clone());
-    let gateway = Gateway::builder(config).start().await?;
+    let passed = service::listeners();
+    let passed = passed.map_err(|error| format!("a socket that was passed: {error}"))?;
+    let builder = passed.into_iter().fold(Gateway::builder(config), GatewayBuilder::http_listener);
+    let gateway = builder.start().await?;
     let demo = match shown {
         Some(config) => Some(Demo::connect(&gateway, &config).await?),
         None => None,
     };
+    service::ready();
     say(format_args!("ready: {}", places(&gateway, is_https, broker.as_deref())));
     if let Some(demo) = &demo {
         say(demo);
@@ -121,6 +126,7 @@ fn places(gateway: &Gateway, is_https: bool, broker: Option<&str>) -> String {
 }
 
 async fn end(gateway: Gateway, grace: Duration, stop: &mut Stop) -> Result<(), String> {
+    service::stopping();
     tracing::info!(grace = %humantime::format_duration(grace), "stopping");
     tokio::select! {
         () = gateway.shutdown(grace) => Ok(()),

@@ -106,10 +106,6 @@ impl Limiter {
         self.lock().closed = true;
     }
 
-    pub(super) fn is_closed(&self) -> bool {
-        self.lock().closed
-    }
-
     /// Resolves when no call is in flight.
     pub(super) async fn idle(&self) {
         loop {

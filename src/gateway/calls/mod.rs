@@ -116,7 +116,8 @@ impl Platform {
             let make = move |call| {
                 let board = Arc::clone(&own);
                 async move {
-                    if board.limiter.is_closed() { None } else { Some(board.call_here(call).await) }
+                    let leaving = board.cluster.as_ref().is_none_or(Cluster::is_leaving);
+                    if leaving { None } else { Some(board.call_here(call).await) }
                 }
             };
             responders.passed_on = Some(cluster.serve(&link, make).await?);
@@ -163,37 +164,42 @@ impl Platform {
         self.link.is_connected()
     }
 
-    /// Takes no new calls (`Unavailable`), and leaves the cluster at once, so that others take over. Calls
-    /// in flight end, or are given up after `grace`.
+    /// Leaves the cluster at once, so that others take over, and answers no more native requesters. Those
+    /// who call until `callers` ends still may; after it no new calls are taken (`Unavailable`). Calls in flight
+    /// end, or are given up after `grace`. Then the link is closed.
     ///
     /// # Cancel safety
     /// Dropping the future leaves calls in flight as they are; no new ones are taken.
-    pub(crate) async fn shutdown(&self, grace: Duration) {
+    pub(crate) async fn shutdown(&self, grace: Duration, callers: impl Future<Output = ()>) {
         let Switchboard { limiter, cluster, over, .. } = &*self.board;
-        limiter.close();
         let end = tokio::time::Instant::now() + grace;
         let left = || end.saturating_duration_since(tokio::time::Instant::now());
-        if let Some(cluster) = cluster {
-            let _ = tokio::time::timeout_at(end, cluster.leave()).await;
-        }
         let Responders { front, passed_on } = std::mem::take(&mut *self.responders());
-        let answering = async {
+        let leaving = async {
+            if let Some(cluster) = cluster {
+                let _ = tokio::time::timeout_at(end, cluster.leave()).await;
+            }
             if let Some(front) = front {
                 front.shutdown(left()).await;
             }
         };
         let ending = async {
+            callers.await;
+            limiter.close();
             if tokio::time::timeout_at(end, limiter.idle()).await.is_err() {
                 over.cancel();
             }
         };
-        tokio::join!(answering, ending);
+        tokio::join!(leaving, ending);
         // Not before: who has not heard that it leaves would take it for dead, and give up what it has
         // passed on.
         if let Some(passed_on) = passed_on {
             passed_on.shutdown(left()).await;
         }
         over.cancel();
+        // All answers have left. Whoever drops the last handle would wait for the connection's end, and
+        // if that is one of the runtime's threads it may hold up who has the last but one.
+        self.link.close();
     }
 
     fn responders(&self) -> std::sync::MutexGuard<'_, Responders> {

@@ -2,7 +2,7 @@ mod cluster;
 mod connection;
 mod front;
 
-use std::future::pending;
+use std::future::{pending, ready};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -350,7 +350,7 @@ async fn shutting_down_takes_no_new_calls_and_lets_the_others_end() {
     let platform = Arc::new(platform(&network).await);
     let running = tokio::spawn(platform.calls().oneshot(call("ali", "d")));
     questions.recv().await.unwrap();
-    let mut ending = tokio_test::task::spawn(platform.shutdown(Duration::from_mins(1)));
+    let mut ending = tokio_test::task::spawn(platform.shutdown(Duration::from_mins(1), ready(())));
     assert!(ending.poll().is_pending());
     let refusal = refused(&platform, call("ali", "d")).await;
     assert_eq!(refusal, CallError::Unavailable("the gateway is shutting down"));
@@ -366,7 +366,7 @@ async fn what_does_not_end_in_time_is_given_up() {
     let platform = platform(&network).await;
     let running = tokio::spawn(platform.calls().oneshot(call("ali", "d")));
     questions.recv().await.unwrap();
-    platform.shutdown(Duration::from_secs(1)).await;
+    platform.shutdown(Duration::from_secs(1), ready(())).await;
     let why = running.await.unwrap().unwrap_err().why;
     assert_eq!(why, CallError::Lost("the gateway has shut down"), "the device was asked");
     assert_eq!(platform.in_flight(), 0);

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::{Duration, Instant};
 
@@ -30,6 +31,7 @@ impl fmt::Display for Member {
 #[derive(Debug)]
 pub(super) struct Members {
     own: Arc<str>,
+    leaving: AtomicBool,
     /// Read for each call, written when one of them speaks.
     others: RwLock<Others>,
 }
@@ -62,18 +64,28 @@ pub(super) enum News {
 
 impl Members {
     pub(super) fn new(own: Arc<str>) -> Self {
-        Self { own, others: RwLock::default() }
+        Self { own, leaving: AtomicBool::new(false), others: RwLock::default() }
     }
 
     pub(super) fn own(&self) -> &Arc<str> {
         &self.own
     }
 
+    /// This one leaves: it owns nothing that another can own.
+    pub(super) fn leave(&self) {
+        self.leaving.store(true, Ordering::Relaxed);
+    }
+
+    pub(super) fn is_leaving(&self) -> bool {
+        self.leaving.load(Ordering::Relaxed)
+    }
+
     /// The owner of a device among those who are alive; `None`: this one.
     pub(super) fn owner(&self, product: &str, device: &str) -> Option<Member> {
         let others = self.read();
         let alive = others.iter().map(|(id, heard)| (&**id, Some(&heard.member)));
-        owner(alive.chain([(&*self.own, None)]), product, device).flatten().cloned()
+        let own = (!self.is_leaving()).then_some((&*self.own, None));
+        owner(alive.chain(own), product, device).flatten().cloned()
     }
 
     pub(super) fn heard(&self, id: &str, dead_after: Duration, now: Instant) -> News {
@@ -207,6 +219,18 @@ mod tests {
             assert!(owners.iter().all(|owner| *owner == owners[0]), "{owners:?}");
         }
         assert!(members().owner("p", "d").is_none(), "alone, it owns all");
+    }
+
+    #[test]
+    fn who_leaves_owns_only_what_nobody_else_can() {
+        let members = members();
+        members.heard("a", DEAD_AFTER, Instant::now());
+        members.leave();
+        for device in (0..50).map(|n| format!("d{n}")) {
+            assert_eq!(members.owner("p", &device).map(|it| it.id), Some("a".into()));
+        }
+        members.left("a");
+        assert!(members.owner("p", "d").is_none());
     }
 
     #[test]

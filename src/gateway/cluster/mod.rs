@@ -190,8 +190,10 @@ impl Cluster {
         Ok(())
     }
 
-    /// Tells the others to take over. Returns when the broker knows.
+    /// Tells the others to take over. Returns when the broker knows. From now on the devices are theirs,
+    /// if there are any others.
     pub(super) async fn leave(&self) {
+        self.members.leave();
         let (done, is_done) = oneshot::channel();
         if self.leave.send(done).await.is_ok() {
             let _ = is_done.await;
@@ -200,8 +202,14 @@ impl Cluster {
 
     /// Tells the others to take over, without waiting until they know.
     pub(super) fn abandon(&self) {
+        self.members.leave();
         // It fails when it is leaving, or the connection is closed.
         let _ = self.leave.try_send(oneshot::channel().0);
+    }
+
+    /// It takes no more calls from the others.
+    pub(super) fn is_leaving(&self) -> bool {
+        self.members.is_leaving()
     }
 
     /// The other gateway that a device belongs to; `None`: this one.

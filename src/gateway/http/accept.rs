@@ -43,7 +43,7 @@ impl Acceptor {
             () = self.accept_all(&mut connections) => Duration::ZERO,
             () = keep_loaded(tls) => Duration::ZERO,
         };
-        self.listeners.clear();
+        self.take_waiting(&mut connections);
         self.serving.stopping.cancel();
         let all = async { while connections.join_next().await.is_some() {} };
         if timeout(grace, all).await.is_err() {
@@ -59,11 +59,7 @@ impl Acceptor {
             match self.accept().await {
                 Ok(stream) => {
                     while connections.try_join_next().is_some() {}
-                    let serving = self.serving.clone();
-                    connections.spawn(async move {
-                        serving.serve(stream).await;
-                        drop(slot);
-                    });
+                    self.serve(stream, slot, connections);
                 }
                 Err(error) if is_exhausted(&error) => {
                     tracing::warn!(%error, "cannot accept HTTP connections for now");
@@ -73,6 +69,30 @@ impl Acceptor {
                     // Of one connection: the others do not wait for it.
                     tracing::debug!(%error, "cannot accept an HTTP connection");
                     yield_now().await;
+                }
+            }
+        }
+    }
+
+    fn serve(&self, stream: TcpStream, slot: OwnedSemaphorePermit, connections: &mut JoinSet<()>) {
+        let serving = self.serving.clone();
+        connections.spawn(async move {
+            serving.serve(stream).await;
+            drop(slot);
+        });
+    }
+
+    /// Listens no more. Who waits in a backlog would be cut off with it, and may have sent a request. So
+    /// those are accepted for whom there is a slot; without tokio, which may not have seen them yet.
+    fn take_waiting(&mut self, connections: &mut JoinSet<()>) {
+        for listener in std::mem::take(&mut self.listeners) {
+            let Ok(listener) = listener.into_std() else { continue };
+            while let Ok(slot) = Arc::clone(&self.slots).try_acquire_owned() {
+                let Ok((stream, _)) = listener.accept() else { break };
+                let stream =
+                    stream.set_nonblocking(true).and_then(|()| TcpStream::from_std(stream));
+                if let Ok(stream) = stream {
+                    self.serve(stream, slot, connections);
                 }
             }
         }

@@ -30,6 +30,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Registry, Unit};
 
+use super::Front;
 use super::caller::{Caller, not_allowed};
 use super::outcome::Outcome;
 use super::problem::Problem;
@@ -64,7 +65,8 @@ pub(super) struct Metrics {
 }
 
 impl Metrics {
-    pub(super) fn new(products: Arc<Products>, connections_limit: usize) -> Self {
+    pub(super) fn new(front: &Front, connections_limit: usize) -> Self {
+        let products = Arc::clone(&front.products);
         let calls = Family::default();
         let durations = Family::new_with_constructor((|| Histogram::new(SECONDS)) as fn() -> _);
         let (in_flight, connections) = (Gauge::default(), Gauge::default());
@@ -84,6 +86,7 @@ impl Metrics {
         registry.register("connections", "HTTP connections", connections.clone());
         let text = "As many HTTP connections as there may be";
         registry.register("connections_limit", text, limit);
+        registry.register_collector(Box::new(front.clone()));
         Self { registry, products, calls, durations, in_flight, connections }
     }
 

@@ -5,7 +5,7 @@
 //! | `POST /`, `GET /?…Action=…` | signature | the [vendors' APIs](vendor) |
 //! | `POST /v1/devices/{product}/{device}/call` | bearer | [calls a device](plain) |
 //! | `GET /v1/devices` | bearer | [lists devices](devices) |
-//! | `GET /metrics` | bearer, of a key for all products | [numbers](metrics) for Prometheus: they name all products |
+//! | `GET /metrics` | bearer, of a key for all products | [numbers](metrics) and [more](observed) for Prometheus: they name all products |
 //! | `GET /healthz` | none | whether calls can be made |
 //! | `GET /openapi.json` | none | describes all of this |
 //!
@@ -18,6 +18,7 @@
 //! | request line and headers | 128 KiB, 100 headers, 10 s | 431, or the connection is closed |
 //! | path and query | 65,534 bytes | 414 |
 //! | request body | [`Http::body`](super::config::Http::body), 30 s | 413, 408 |
+//! | the first request of who has just connected when it stops | 1 s | the connection is closed |
 //! | writing without progress | 30 s | the connection is closed, and its call cancelled |
 //! | nonces of one key that are remembered | 1,000,000, for [`Http::replay_window`](super::config::Http::replay_window) after the time that was signed | 429, in Aliyun's words |
 //! | devices in one list | 1,000 | the next page |
@@ -32,6 +33,7 @@ mod connection;
 mod devices;
 mod health;
 mod metrics;
+mod observed;
 mod openapi;
 mod outcome;
 mod patient;
@@ -50,6 +52,7 @@ use std::sync::Arc;
 use super::call::{Calls, DeviceState, Publisher};
 use super::keys::Keys;
 use super::products::Products;
+use crate::hub::HubStats;
 
 pub(crate) use self::server::Server;
 
@@ -64,6 +67,16 @@ pub(crate) struct Front {
     pub(crate) devices: Arc<dyn Fn() -> Vec<DeviceState> + Send + Sync>,
     /// Whether the link to the broker is up.
     pub(crate) ready: Arc<dyn Fn() -> bool + Send + Sync>,
+    /// The embedded hub; `None` beside a broker.
+    pub(crate) hub: Option<HubFigures>,
+}
+
+/// What is told of the embedded hub.
+#[derive(Clone)]
+pub(crate) struct HubFigures {
+    pub(crate) stats: Arc<dyn Fn() -> HubStats + Send + Sync>,
+    /// As many as there may be.
+    pub(crate) connections: usize,
 }
 
 impl fmt::Debug for Front {

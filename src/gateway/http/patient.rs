@@ -1,7 +1,9 @@
-//! A stream that gives up on a peer that takes nothing.
+//! A stream that gives up on a peer that takes nothing, and tells when one has begun.
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -15,14 +17,17 @@ pin_project! {
         #[pin]
         inner: S,
         patience: Duration,
+        // Something was read.
+        begun: Arc<AtomicBool>,
         // While a write waits.
         stalled: Option<Pin<Box<Sleep>>>,
     }
 }
 
 impl<S> Patient<S> {
-    pub(super) fn new(inner: S, patience: Duration) -> Self {
-        Self { inner, patience, stalled: None }
+    /// `begun` becomes true when something was read.
+    pub(super) fn new(inner: S, patience: Duration, begun: Arc<AtomicBool>) -> Self {
+        Self { inner, patience, begun, stalled: None }
     }
 
     fn written<T>(
@@ -47,7 +52,13 @@ impl<S: AsyncRead> AsyncRead for Patient<S> {
         cx: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        self.project().inner.poll_read(cx, buffer)
+        let this = self.project();
+        let before = buffer.filled().len();
+        let read = this.inner.poll_read(cx, buffer);
+        if buffer.filled().len() > before {
+            this.begun.store(true, Ordering::Relaxed);
+        }
+        read
     }
 }
 
@@ -83,14 +94,30 @@ impl<S: AsyncWrite> AsyncWrite for Patient<S> {
 
 #[cfg(test)]
 mod tests {
-    use tokio::io::{AsyncReadExt, AsyncWriteExt, duplex};
+    use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
 
     use super::*;
+
+    fn patient(stream: DuplexStream) -> Patient<DuplexStream> {
+        Patient::new(stream, Duration::from_secs(30), Arc::default())
+    }
+
+    #[tokio::test]
+    async fn it_tells_when_something_was_read() {
+        let (near, mut far) = duplex(4);
+        let begun = Arc::<AtomicBool>::default();
+        let mut near = Patient::new(near, Duration::from_secs(30), Arc::clone(&begun));
+        assert!(tokio_test::task::spawn(near.read_u8()).poll().is_pending());
+        assert!(!begun.load(Ordering::Relaxed));
+        far.write_u8(1).await.unwrap();
+        near.read_u8().await.unwrap();
+        assert!(begun.load(Ordering::Relaxed));
+    }
 
     #[tokio::test(start_paused = true)]
     async fn a_peer_that_takes_nothing_is_given_up() {
         let (near, mut far) = duplex(4);
-        let mut near = Patient::new(near, Duration::from_secs(30));
+        let mut near = patient(near);
         near.write_all(b"four").await.unwrap();
         let error = near.write_all(b"more").await.unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::TimedOut);
@@ -100,7 +127,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn one_that_is_slow_is_not() {
         let (near, mut far) = duplex(4);
-        let mut near = Patient::new(near, Duration::from_secs(30));
+        let mut near = patient(near);
         let writing = tokio::spawn(async move { near.write_all(&[0; 40]).await });
         for _ in 0..10 {
             sleep(Duration::from_secs(29)).await;

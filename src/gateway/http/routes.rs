@@ -29,7 +29,7 @@ pub(super) struct App {
 impl App {
     pub(super) fn new(config: &config::Http, front: Front, body_timeout: Duration) -> Self {
         let Front { keys, products, calls, publisher, .. } = front.clone();
-        let metrics = Metrics::new(Arc::clone(&products), config.connections);
+        let metrics = Metrics::new(&front, config.connections);
         let vendor = Vendor::new(keys, products, calls, publisher, config.replay_window);
         let bounds = Bounds { bytes: config.body, time: body_timeout };
         Self { front, bounds, metrics, vendor }

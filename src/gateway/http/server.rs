@@ -1,6 +1,6 @@
 //! Starts, and stops.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,6 +17,9 @@ use super::routes::{App, router};
 use crate::gateway::GatewayError;
 use crate::gateway::config::{self, TlsFiles};
 
+/// What a listener without an address of its own is called.
+const NOWHERE: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0);
+
 /// How long is waited, mostly for what a client does.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Patience {
@@ -26,6 +29,8 @@ pub(super) struct Patience {
     pub(super) body: Duration,
     /// For the client to take more of a response.
     pub(super) write: Duration,
+    /// For who has just connected when the server stops.
+    pub(super) newcomer: Duration,
     /// Until the files of TLS are looked at again.
     pub(super) certificates: Duration,
 }
@@ -39,7 +44,8 @@ const LONG: Duration = Duration::from_secs(30);
 impl Default for Patience {
     fn default() -> Self {
         let certificates = Duration::from_mins(1);
-        Self { handshake: SHORT, headers: SHORT, body: LONG, write: LONG, certificates }
+        let newcomer = Duration::from_secs(1);
+        Self { handshake: SHORT, headers: SHORT, body: LONG, write: LONG, newcomer, certificates }
     }
 }
 
@@ -53,27 +59,34 @@ pub(crate) struct Server {
 }
 
 impl Server {
-    /// Listens on all addresses, and serves in tasks of the current runtime.
+    /// Listens on all addresses, or takes the listeners that are there already instead, and serves in
+    /// tasks of the current runtime.
     ///
     /// # Errors
-    /// [`GatewayError::Http`] when an address cannot be listened on, [`GatewayError::Tls`] when the
+    /// [`GatewayError::Http`] when an address cannot be listened on or a listener cannot be used, [`GatewayError::Tls`] when the
     /// certificate or its key cannot be used.
     ///
     /// # Cancel safety
     /// Dropped before its end, it listens on nothing.
-    pub(crate) async fn start(config: &config::Http, front: Front) -> Result<Self, GatewayError> {
-        Self::start_with(config, front, Patience::default()).await
+    pub(crate) async fn start(
+        config: &config::Http,
+        there: Vec<std::net::TcpListener>,
+        front: Front,
+    ) -> Result<Self, GatewayError> {
+        Self::start_with(config, there, front, Patience::default()).await
     }
 
     pub(super) async fn start_with(
         config: &config::Http,
+        there: Vec<std::net::TcpListener>,
         front: Front,
         patience: Patience,
     ) -> Result<Self, GatewayError> {
         let load = |files: &TlsFiles| files.server().check_every(patience.certificates).load();
         let tls = config.tls.as_ref().map(load).transpose();
         let tls = tls.map_err(|source| GatewayError::Tls { place: "http.tls", source })?;
-        let (listeners, local_addrs) = listen(&config.listen).await?;
+        let listeners = listen(&config.listen, there).await?;
+        let (local_addrs, listeners): (_, Vec<_>) = listeners.into_iter().unzip();
         let app = Arc::new(App::new(config, front, patience.body));
         let serving = Serving {
             app: Arc::clone(&app),
@@ -94,8 +107,8 @@ impl Server {
         &self.local_addrs
     }
 
-    /// Accepts no more, closes what is idle, and lets requests in flight finish for up to `grace`. When it
-    /// returns, no connection and no task is left.
+    /// Accepts no more, closes what is idle, and lets requests in flight finish for up to `grace`; who has
+    /// just connected may still send one. When it returns, no connection and no task is left.
     ///
     /// # Cancel safety
     /// Dropping the future stops it at once.
@@ -109,14 +122,27 @@ impl Server {
 
 async fn listen(
     addresses: &[SocketAddr],
-) -> Result<(Vec<TcpListener>, Vec<SocketAddr>), GatewayError> {
-    let mut listeners = Vec::new();
-    let mut local = Vec::new();
-    for &address in addresses {
-        let wrong = |error| GatewayError::Http { address, source: Arc::new(error) };
-        let listener = TcpListener::bind(address).await.map_err(wrong)?;
-        local.push(listener.local_addr().map_err(wrong)?);
-        listeners.push(listener);
+    there: Vec<std::net::TcpListener>,
+) -> Result<Vec<(SocketAddr, TcpListener)>, GatewayError> {
+    let wrong = |address, error| GatewayError::Http { address, source: Arc::new(error) };
+    let with_address = |listener: TcpListener| {
+        let address = listener.local_addr()?;
+        Ok((address, listener))
+    };
+    if !there.is_empty() {
+        let ready = there.into_iter().map(|listener| {
+            let address = listener.local_addr().unwrap_or(NOWHERE);
+            // tokio would block on it.
+            let listener =
+                listener.set_nonblocking(true).and_then(|()| TcpListener::from_std(listener));
+            listener.and_then(with_address).map_err(|error| wrong(address, error))
+        });
+        return ready.collect();
     }
-    Ok((listeners, local))
+    let mut listeners = Vec::new();
+    for &address in addresses {
+        let listener = TcpListener::bind(address).await.and_then(with_address);
+        listeners.push(listener.map_err(|error| wrong(address, error))?);
+    }
+    Ok(listeners)
 }

@@ -168,7 +168,7 @@ async fn a_gateway_that_shuts_down_costs_no_call() {
         loads.spawn(load(Arc::clone(platform), Arc::clone(&stop), Arc::clone(&made)));
     }
     reach(&made, 100).await;
-    setup.platforms[2].shutdown(Duration::from_mins(1)).await;
+    setup.platforms[2].shutdown(Duration::from_mins(1), ready(())).await;
     reach(&made, 100).await;
     // And comes back.
     let again = gateway(setup.hub.link("c"), "c").await;
@@ -245,7 +245,8 @@ async fn a_gateway_that_leaves_unheard_ends_what_was_passed_on_to_it() {
         let leaves = &*message.payload == b"leaving";
         if leaves { crate::link::memory::Fate::Lose } else { crate::link::memory::Fate::Deliver }
     });
-    let leaving = tokio::spawn(async move { leaving.shutdown(Duration::from_mins(1)).await });
+    let leaving =
+        tokio::spawn(async move { leaving.shutdown(Duration::from_mins(1), ready(())).await });
     // The clock stands until nobody has anything to do.
     tokio::time::sleep(Duration::from_millis(1)).await;
     let after = ask();

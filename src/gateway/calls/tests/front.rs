@@ -36,7 +36,7 @@ async fn native_requesters_call_devices_of_other_dialects() {
     ] {
         assert_eq!(asked(&requester, address).await.0, code, "{address}");
     }
-    platform.shutdown(Duration::from_secs(1)).await;
+    platform.shutdown(Duration::from_secs(1), ready(())).await;
     let request = Request::new("devices/hub/d", "").unwrap();
     let error = requester.oneshot(request).await.unwrap_err();
     assert_eq!(error, crate::error::RequestError::NoResponder, "it has unsubscribed");

@@ -204,6 +204,11 @@ async fn calls_are_counted_by_what_came_of_them() {
         "rrpc_gateway_calls_in_flight 0".into(),
         "rrpc_gateway_connections 1".into(),
         "rrpc_gateway_connections_limit 4096".into(),
+        "rrpc_gateway_ready 1".into(),
+        "rrpc_gateway_devices 3".into(),
+        "rrpc_gateway_hub_connections 4".into(),
+        "rrpc_gateway_hub_connections_limit 6".into(),
+        "rrpc_gateway_hub_refused_total 5".into(),
     ] {
         assert!(text.lines().any(|it| it == line), "{line}\n{text}");
     }

@@ -56,6 +56,60 @@ async fn a_shutdown_lets_calls_finish_and_takes_no_more() {
     within(stopping).await.unwrap();
 }
 
+/// The request of who has connected may be on its way.
+#[tokio::test]
+async fn who_has_just_connected_when_it_stops_may_still_call() {
+    let patience = Patience { newcomer: LIMIT * 2, ..Patience::default() };
+    let gateway = Gateway::start_with(local(), patience).await;
+    let (mut newcomer, mut idle) = (gateway.client().await, gateway.client().await);
+    // So both are accepted.
+    assert_eq!(idle.ask(HEALTH).await.status, 200);
+    let stopping = tokio::spawn(gateway.server.shutdown(LIMIT * 2));
+    idle.closed().await;
+    let reply = newcomer.ask(&call("echo", "hello")).await;
+    assert_eq!((reply.status, reply.text()), (200, "hello"));
+    assert_eq!(reply.header("connection"), "close");
+    newcomer.closed().await;
+    within(stopping).await.unwrap();
+}
+
+#[tokio::test]
+async fn who_waits_to_be_accepted_when_it_stops_may_still_call() {
+    let gateway = Gateway::start().await;
+    let address = gateway.server.local_addrs()[0];
+    let (mut stopping, mut waiting) =
+        (tokio_test::task::spawn(gateway.server.shutdown(LIMIT)), Vec::new());
+    // Nobody else has a turn before all of them are there, and it is told to stop.
+    for _ in 0..5 {
+        let stream = std::net::TcpStream::connect(address).unwrap();
+        stream.set_nonblocking(true).unwrap();
+        waiting.push(Client(TcpStream::from_std(stream).unwrap()));
+    }
+    assert!(stopping.poll().is_pending());
+    for client in &mut waiting {
+        assert_eq!(client.ask(&call("echo", "hello")).await.text(), "hello");
+    }
+    within(stopping).await;
+}
+
+#[tokio::test]
+async fn who_connects_between_two_servers_waits_for_the_next() {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    let start = async || {
+        let there = vec![listener.try_clone().unwrap()];
+        Gateway::start_on(local(), there, Patience::default()).await
+    };
+    let first = start().await;
+    assert_eq!(first.server.local_addrs(), [address]);
+    assert_eq!(first.client().await.ask(HEALTH).await.status, 200);
+    within(first.server.shutdown(LIMIT)).await;
+    let mut waiting = Client(TcpStream::connect(address).await.unwrap());
+    waiting.send(HEALTH).await;
+    let _second = start().await;
+    assert_eq!(waiting.reply().await.status, 200);
+}
+
 #[tokio::test]
 async fn calls_that_do_not_finish_in_time_are_cut() {
     for dropped in [false, true] {
@@ -159,7 +213,7 @@ async fn an_address_that_is_taken_is_named() {
     let taken = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = taken.local_addr().unwrap();
     let config = config::Http { listen: vec![address], ..local() };
-    let error = Server::start(&config, front().0).await.unwrap_err();
+    let error = Server::start(&config, Vec::new(), front().0).await.unwrap_err();
     assert!(error.to_string().contains(&address.to_string()), "{error}");
     assert!(matches!(error, GatewayError::Http { .. }));
 }

@@ -17,12 +17,13 @@ use tower::service_fn;
 use tower::util::BoxCloneSyncService;
 
 use self::client::Client;
-use super::Front;
 use super::server::{Patience, Server};
+use super::{Front, HubFigures};
 use crate::gateway::call::{Answer, Call, CallError, DeviceState, Failure, InFlight, Publication};
 use crate::gateway::config::{self, AccessKey, Dialect, Product};
 use crate::gateway::keys::Keys;
 use crate::gateway::products::Products;
+use crate::hub::HubStats;
 use crate::message::Status;
 
 /// Of a test that would otherwise hang.
@@ -141,6 +142,10 @@ fn front() -> (Front, Gateless) {
             ]
         }),
         ready: Arc::new(move || is_ready.load(Ordering::Relaxed)),
+        hub: Some(HubFigures {
+            stats: Arc::new(|| HubStats { connections: 4, refused: 5, ..HubStats::default() }),
+            connections: 6,
+        }),
     };
     (front, Gateless { devices, starts, ends, ready })
 }
@@ -158,8 +163,16 @@ impl Gateway {
     }
 
     async fn start_with(config: config::Http, patience: Patience) -> Self {
+        Self::start_on(config, Vec::new(), patience).await
+    }
+
+    async fn start_on(
+        config: config::Http,
+        there: Vec<std::net::TcpListener>,
+        patience: Patience,
+    ) -> Self {
         let (front, Gateless { devices, starts, ends, ready }) = front();
-        let server = Server::start_with(&config, front, patience).await.expect("started");
+        let server = Server::start_with(&config, there, front, patience).await.expect("started");
         let (started, ended) = (Mutex::new(starts), Mutex::new(ends));
         Self { server, devices, started, ended, ready }
     }

@@ -96,7 +96,7 @@ async fn a_file_that_cannot_be_used_is_named() {
     let authority = Authority::new("http");
     let mut config = config(authority.server(&["localhost"]));
     config.tls.as_mut().unwrap().key = "/nowhere/http.key".into();
-    let error = Server::start(&config, front().0).await.unwrap_err();
+    let error = Server::start(&config, Vec::new(), front().0).await.unwrap_err();
     assert!(error.to_string().contains("/nowhere/http.key"), "{error}");
     assert!(matches!(error, GatewayError::Tls { place: "http.tls", .. }), "{error:?}");
 }
