@@ -184,6 +184,10 @@ pub mod moving_a_fleet {}
 #[doc = include_str!("docs/threat_model.md")]
 pub mod threat_model {}
 
+#[cfg(feature = "gateway")]
+#[doc = include_str!("docs/deploying.md")]
+pub mod deploying {}
+
 /// Compiles and runs the code of the README.
 #[cfg(all(doctest, feature = "ntex", feature = "json"))]
 #[doc = include_str!("../README.md")]
