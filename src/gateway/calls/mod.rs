@@ -60,6 +60,9 @@ pub(crate) struct Settings {
     pub(crate) cluster: Option<config::Cluster>,
 }
 
+/// How long calls that are given up may take to say so.
+const FAREWELL: Duration = Duration::from_secs(1);
+
 /// Calls the devices of all products, and publishes to them.
 ///
 /// It answers native requesters and other gateways as long as it is there. Dropping it ends everything at
@@ -197,6 +200,9 @@ impl Platform {
             passed_on.shutdown(left()).await;
         }
         over.cancel();
+        // Before they have seen that, they would say that the connection is closed: nothing of what they
+        // may have done.
+        let _ = tokio::time::timeout(FAREWELL, limiter.idle()).await;
         // All answers have left. Whoever drops the last handle would wait for the connection's end, and
         // if that is one of the runtime's threads it may hold up who has the last but one.
         self.link.close();
