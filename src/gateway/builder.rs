@@ -87,6 +87,7 @@ impl GatewayBuilder {
             calls: platform.calls(),
             publisher: platform.publisher(),
             devices: Arc::new(move || listed.devices()),
+            ended: platform.ended().clone(),
             ready: Arc::new(move || asked.is_ready()),
             hub: hub.as_ref().map(of),
         };

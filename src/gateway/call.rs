@@ -22,6 +22,8 @@ pub(crate) struct Call {
     pub(crate) timeout: Option<Duration>,
     /// The id of the access key that asks; `None` for one that another gateway has counted.
     pub(crate) key: Option<Box<str>>,
+    /// What it came through: `plain`, `aliyun`, `tencent`, `native`, or another `gateway`.
+    pub(crate) api: &'static str,
 }
 
 /// What of a device is asked.
@@ -110,6 +112,27 @@ pub(crate) enum CallError {
     /// The broker, or a layer, refused.
     #[error("{0}")]
     Failed(Box<str>),
+}
+
+impl CallError {
+    /// How a call failed, in one word; it stays the same.
+    pub(crate) fn code(&self) -> &'static str {
+        match self {
+            Self::NoSuchProduct(_) => "no_such_product",
+            Self::NoSuchDevice(_) => "no_such_device",
+            Self::NotAllowed(_) => "not_allowed",
+            Self::Offline => "offline",
+            Self::HalfOpen => "half_open",
+            Self::NotSubscribed => "not_subscribed",
+            Self::Timeout => "timeout",
+            Self::TooMany(_) => "too_many",
+            Self::Invalid(_) => "invalid",
+            Self::TooLarge => "too_large",
+            Self::Unavailable(_) => "unavailable",
+            Self::Lost(_) => "lost",
+            Self::Failed(_) => "failed",
+        }
+    }
 }
 
 /// Which limit is reached.

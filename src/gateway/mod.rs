@@ -57,6 +57,7 @@ mod calls;
 mod cluster;
 pub mod config;
 mod devices;
+mod ended;
 mod http;
 mod keys;
 mod level;

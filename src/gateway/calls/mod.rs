@@ -10,6 +10,8 @@
 //! | beside a broker: is there such a device | [`DeviceStore`] | `NoSuchDevice` |
 //! | the exchange | a requester of the dialect | [`explain`] |
 //!
+//! Each call is [told of](super::ended) when it has ended, by the gateway that it came to.
+//!
 //! What a call holds is freed when it ends or its future is dropped, whichever is first. A call that is
 //! dropped gives its exchange up: a late answer is dropped and counted.
 
@@ -39,6 +41,7 @@ use super::call::{Calls, DeviceState, Publisher};
 use super::cluster::Cluster;
 use super::config;
 use super::devices::{DeviceStore, Roster};
+use super::ended::EndedCalls;
 use super::keys::Keys;
 pub(super) use super::level::is_level;
 use super::products::Products;
@@ -110,9 +113,18 @@ impl Platform {
         let (cluster, joining) = cluster.unzip();
         let limiter = Arc::new(Limiter::new(limits));
         let over = CancellationToken::new();
-        let board =
-            Switchboard { products, store, keys, roster, limiter, ways, outlet, cluster, over };
-        let board = Arc::new(board);
+        let board = Arc::new(Switchboard {
+            products,
+            store,
+            keys,
+            roster,
+            limiter,
+            ways,
+            outlet,
+            cluster,
+            ended: EndedCalls::new(),
+            over,
+        });
         let mut responders = Responders::default();
         if let (Some(cluster), Some(joining)) = (&board.cluster, joining) {
             let own = Arc::clone(&board);
@@ -155,6 +167,11 @@ impl Platform {
     /// flight.
     pub(crate) fn devices(&self) -> Vec<DeviceState> {
         self.board.devices()
+    }
+
+    /// Tells of each call that has come in here and has ended, whatever it came through.
+    pub(crate) fn ended(&self) -> &EndedCalls {
+        &self.board.ended
     }
 
     /// Calls in flight.

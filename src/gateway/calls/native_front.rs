@@ -104,7 +104,8 @@ fn call(board: &Switchboard, request: Request) -> Result<Call, Status> {
     let (product, device) = (product.into(), device.into());
     let timeout = parts.deadline.map(|at| at.saturating_duration_since(now()));
     let content_type = parts.content_type;
-    Ok(Call { product, device, target, payload, content_type, timeout, key })
+    let api = "native";
+    Ok(Call { product, device, target, payload, content_type, timeout, key, api })
 }
 
 /// Which access key asks.

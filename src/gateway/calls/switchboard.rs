@@ -1,5 +1,6 @@
 //! The path of one call: who may, to whom, through which gateway, in which dialect.
 
+use std::mem;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -20,6 +21,7 @@ use crate::gateway::call::{Answer, Call, CallError, Failure, Publication};
 use crate::gateway::cluster::{Cluster, MAX_MEMBERS, Relayed};
 use crate::gateway::config::Product;
 use crate::gateway::devices::{DeviceStore, Roster, Whereabouts};
+use crate::gateway::ended::{EndedCalls, Telling};
 use crate::gateway::keys::Keys;
 use crate::gateway::level::is_level;
 use crate::gateway::now;
@@ -44,6 +46,7 @@ pub(super) struct Switchboard {
     pub(super) ways: Ways,
     pub(super) outlet: Outlet,
     pub(super) cluster: Option<Cluster>,
+    pub(super) ended: EndedCalls,
     /// Calls in flight are given up.
     pub(super) over: CancellationToken,
 }
@@ -63,16 +66,23 @@ impl Switchboard {
     /// # Cancel safety
     /// Dropping the future gives the call up, and frees what it held at once.
     pub(super) async fn call(&self, call: Call) -> Result<Answer, Failure> {
-        let admitted = self.admit(&call)?;
+        let mut telling = Telling::new(&self.ended, &self.products, call);
+        let result = self.answer(&mut telling.call).await;
+        telling.outcome = outcome(&result);
+        result
+    }
+
+    async fn answer(&self, call: &mut Call) -> Result<Answer, Failure> {
+        let admitted = self.admit(call)?;
         let routed = self.route(&admitted, call);
         self.over.run_until_cancelled(routed).await.unwrap_or(Err(GIVEN_UP.into()))
     }
 
     /// Makes a call that another gateway has passed on, which says that it is this one's: it is not
-    /// passed on again, whatever this one thinks.
-    pub(super) async fn call_here(&self, call: Call) -> Result<Answer, Failure> {
+    /// passed on again, whatever this one thinks, and the other one tells of it.
+    pub(super) async fn call_here(&self, mut call: Call) -> Result<Answer, Failure> {
         let admitted = self.admit(&call)?;
-        let made = self.make(&admitted, call);
+        let made = self.make(&admitted, &mut call);
         self.over.run_until_cancelled(made).await.unwrap_or(Err(GIVEN_UP.into()))
     }
 
@@ -107,14 +117,14 @@ impl Switchboard {
     }
 
     /// Passes a call on to the gateway that owns its device, or makes it.
-    async fn route(&self, admitted: &Admitted<'_>, call: Call) -> Result<Answer, Failure> {
+    async fn route(&self, admitted: &Admitted<'_>, call: &mut Call) -> Result<Answer, Failure> {
         let Some(cluster) = &self.cluster else { return self.make(admitted, call).await };
         // Each turn but the last takes away one that is not there.
         for _ in 0..=MAX_MEMBERS {
             let Some(owner) = cluster.owner(&call.product, &call.device) else {
                 return self.make(admitted, call).await;
             };
-            match cluster.relay(&owner, &call, admitted.deadline).await {
+            match cluster.relay(&owner, call, admitted.deadline).await {
                 Relayed::Ended(result) => return result,
                 Relayed::NotThere => {}
             }
@@ -122,10 +132,10 @@ impl Switchboard {
         Err(CallError::Unavailable("no gateway takes calls to this device").into())
     }
 
-    /// Asks the device.
-    async fn make(&self, admitted: &Admitted<'_>, call: Call) -> Result<Answer, Failure> {
+    /// Asks the device. It takes the payload out of the call, which is not kept until there is an answer.
+    async fn make(&self, admitted: &Admitted<'_>, call: &mut Call) -> Result<Answer, Failure> {
         let Admitted { product, way, deadline, .. } = *admitted;
-        let address = way.address(&call, product.dialect)?;
+        let address = way.address(call, product.dialect)?;
         if self.roster.is_none() {
             self.exists(&product.id, &call.device, deadline).await?;
         }
@@ -139,16 +149,16 @@ impl Switchboard {
         let asker = timeout_at(deadline.into(), self.ways.asker(way, product, &call.device)).await;
         let asker = asker.map_err(|_| CallError::Timeout)?.map_err(not_built)?;
         let Call { device, payload, content_type, .. } = call;
-        let mut request = Request::to(address, payload).deadline(deadline);
+        let mut request = Request::to(address, mem::take(payload)).deadline(deadline);
         request.parts_mut().timeout = Some(asker.times().timeout(admitted.timeout));
-        request.parts_mut().content_type = content_type;
+        request.parts_mut().content_type = content_type.take();
         let (result, message_id) = ask(asker, request, deadline).await;
         match result {
             Ok(response) => Ok(Answer::of(response, message_id.unwrap_or_default())),
             Err(error) => {
-                let whereabouts = || self.find(&product.id, &device);
+                let whereabouts = || self.find(&product.id, device);
                 let why = explain(error, self.limiter.limits().in_flight, whereabouts);
-                let why = self.named(why, &product.id, &device, deadline).await;
+                let why = self.named(why, &product.id, device, deadline).await;
                 Err(Failure { why, message_id })
             }
         }
@@ -229,6 +239,15 @@ async fn ask(
     let call = requester.call(request);
     let id = call.id().and_then(|id| message_id::number(id));
     (call.await, id)
+}
+
+/// How a call has ended, in one word.
+fn outcome(result: &Result<Answer, Failure>) -> &'static str {
+    match result {
+        Ok(answer) if answer.status.code() < 400 => "ok",
+        Ok(_) => "device_error",
+        Err(failure) => failure.why.code(),
+    }
 }
 
 fn message(publication: Publication) -> Message {

@@ -1,5 +1,6 @@
 mod cluster;
 mod connection;
+mod ended;
 mod front;
 
 use std::future::{pending, ready};
@@ -87,6 +88,7 @@ fn call(product: &str, device: &str) -> Call {
         content_type: None,
         timeout: None,
         key: None,
+            api: "plain",
     }
 }
 

@@ -288,6 +288,7 @@ mod tests {
             content_type: None,
             timeout: None,
             key: None,
+            api: "plain",
         }
     }
 

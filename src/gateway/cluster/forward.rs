@@ -66,6 +66,7 @@ pub(super) fn call(request: Request) -> Option<Call> {
         content_type: parts.content_type,
         timeout,
         key: None,
+        api: "gateway",
     })
 }
 
@@ -172,6 +173,7 @@ mod tests {
             content_type: Some("text/plain".into()),
             timeout: None,
             key: Some("k".into()),
+            api: "plain",
         }
     }
 

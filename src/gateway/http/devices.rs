@@ -1,17 +1,19 @@
 //! Which devices there are, as far as the gateway knows.
 //!
-//! `GET /v1/devices?limit=100&after={product}/{device}`: a JSON array, sorted by product and device, of those
-//! that the key may call. `limit` is 1 to 1,000, which is also the default. When there are more, the header
-//! `Link: <…>; rel="next"` (RFC 8288) has the address of the next page.
+//! `GET /v1/devices?limit=100&after={product}/{device}&contains={text}`: a JSON array, sorted by product and
+//! device, of those that the key may call, and whose `{product}/{device}` contains the text, in whatever case.
+//! `limit` is 1 to 1,000, which is also the default. The header `devices-left` says how many there are
+//! behind this page; when there are some, the header `Link: <…>; rel="next"` (RFC 8288) has the address of
+//! the next one.
 
 use std::sync::Arc;
 
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{Query, State};
-use axum::http::HeaderValue;
 use axum::http::header::{CONTENT_TYPE, LINK};
+use axum::http::{HeaderName, HeaderValue};
 use axum::response::{IntoResponse, Response};
-use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+use percent_encoding::{NON_ALPHANUMERIC, PercentEncode, utf8_percent_encode};
 use serde::{Deserialize, Serialize};
 
 use super::caller::Caller;
@@ -22,6 +24,9 @@ use crate::gateway::call::DeviceState;
 
 const MOST: usize = 1000;
 
+/// How many devices there are behind this page.
+const LEFT: HeaderName = HeaderName::from_static("devices-left");
+
 /// What the query may say.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -29,6 +34,7 @@ pub(super) struct Page {
     #[serde(default = "most")]
     limit: usize,
     after: Option<String>,
+    contains: Option<String>,
 }
 
 fn most() -> usize {
@@ -67,14 +73,21 @@ pub(super) async fn list(
     let Query(page) = page.map_err(|error| Problem::invalid(error.body_text()))?;
     let after = page.start()?;
     let mut devices = (app.front.devices)();
-    devices.retain(|it| key.may_call(&it.product) && after.is_none_or(|after| place(it) > after));
+    let text = page.contains.as_deref().unwrap_or_default().to_lowercase();
+    devices.retain(|it| {
+        key.may_call(&it.product)
+            && after.is_none_or(|after| place(it) > after)
+            && (text.is_empty() || contains(it, &text))
+    });
     devices.sort_unstable_by(|a, b| place(a).cmp(&place(b)));
     let shown = &devices[..page.limit.min(devices.len())];
     let body: Vec<_> = shown.iter().map(Listed::from).collect();
     let body = serde_json::to_vec(&body).unwrap_or_default();
     let mut response = ([(CONTENT_TYPE, "application/json")], body).into_response();
-    if let Some(last) = shown.last().filter(|_| shown.len() < devices.len()) {
-        response.headers_mut().extend(next(page.limit, last).map(|link| (LINK, link)));
+    let left = devices.len() - shown.len();
+    response.headers_mut().insert(LEFT, left.into());
+    if let Some(last) = shown.last().filter(|_| left > 0) {
+        response.headers_mut().extend(page.next(last).map(|link| (LINK, link)));
     }
     Ok(response)
 }
@@ -83,14 +96,23 @@ fn place(state: &DeviceState) -> (&str, &str) {
     (&state.product, &state.device)
 }
 
-fn next(limit: usize, last: &DeviceState) -> Option<HeaderValue> {
-    let encode = |text| utf8_percent_encode(text, NON_ALPHANUMERIC);
-    let (product, device) = (encode(&last.product), encode(&last.device));
-    let link = format!("</v1/devices?limit={limit}&after={product}/{device}>; rel=\"next\"");
-    HeaderValue::try_from(link).ok()
+fn contains(state: &DeviceState, text: &str) -> bool {
+    [&state.product, "/", &state.device].concat().to_lowercase().contains(text)
 }
 
 impl Page {
+    /// The address of the page behind this one.
+    fn next(&self, last: &DeviceState) -> Option<HeaderValue> {
+        fn encode(text: &str) -> PercentEncode<'_> {
+            utf8_percent_encode(text, NON_ALPHANUMERIC)
+        }
+        let (limit, product, device) = (self.limit, encode(&last.product), encode(&last.device));
+        let contains = self.contains.as_deref().map(|text| format!("&contains={}", encode(text)));
+        let contains = contains.unwrap_or_default();
+        let page = format!("/v1/devices?limit={limit}&after={product}/{device}{contains}");
+        HeaderValue::try_from(format!("<{page}>; rel=\"next\"")).ok()
+    }
+
     fn start(&self) -> Result<Option<(&str, &str)>, Problem> {
         if !(1..=MOST).contains(&self.limit) {
             return Err(Problem::invalid(format!("limit: a number from 1 to {MOST} is expected")));

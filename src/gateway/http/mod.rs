@@ -5,6 +5,8 @@
 //! | `POST /`, `GET /?…Action=…` | signature | the [vendors' APIs](vendor) |
 //! | `POST /v1/devices/{product}/{device}/call` | bearer | [calls a device](plain) |
 //! | `GET /v1/devices` | bearer | [lists devices](devices) |
+//! | `GET /v1/calls` | bearer | [tells of calls](calls) as they end |
+//! | `GET /`, `GET /console/{file}` | none | the [console](console): a page for people, which asks them for a bearer key |
 //! | `GET /metrics` | bearer, of a key for all products | [numbers](metrics) and [more](observed) for Prometheus: they name all products |
 //! | `GET /healthz` | none | whether calls can be made |
 //! | `GET /openapi.json` | none | describes all of this |
@@ -22,6 +24,8 @@
 //! | writing without progress | 30 s | the connection is closed, and its call cancelled |
 //! | nonces of one key that are remembered | 1,000,000, for [`Http::replay_window`](super::config::Http::replay_window) after the time that was signed | 429, in Aliyun's words |
 //! | devices in one list | 1,000 | the next page |
+//! | streams of ended calls | 64, and no more than half of the connections | 503 |
+//! | calls that such a stream has not taken yet | 1,024 | it is told how many it has missed |
 //!
 //! So bodies take at most `connections` times `body` bytes of memory, and a few times that while the
 //! parameters of the vendors' APIs are read.
@@ -29,7 +33,9 @@
 mod accept;
 mod body;
 mod caller;
+mod calls;
 mod connection;
+mod console;
 mod devices;
 mod health;
 mod metrics;
@@ -50,6 +56,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use super::call::{Calls, DeviceState, Publisher};
+use super::ended::EndedCalls;
 use super::keys::Keys;
 use super::products::Products;
 use crate::hub::HubStats;
@@ -65,6 +72,7 @@ pub(crate) struct Front {
     pub(crate) publisher: Publisher,
     /// All devices that are known, in any order.
     pub(crate) devices: Arc<dyn Fn() -> Vec<DeviceState> + Send + Sync>,
+    pub(crate) ended: EndedCalls,
     /// Whether the link to the broker is up.
     pub(crate) ready: Arc<dyn Fn() -> bool + Send + Sync>,
     /// The embedded hub; `None` beside a broker.

@@ -126,6 +126,7 @@ async fn answer(
         content_type,
         timeout,
         key: Some(key.id.clone()),
+        api: "plain",
     };
     let answer = app.front.calls.clone().oneshot(call).await?;
     Ok((status(&answer)?, answer))

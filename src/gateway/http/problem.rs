@@ -53,25 +53,6 @@ impl Problem {
     }
 }
 
-/// How a call failed, in one word.
-pub(super) fn code(error: &CallError) -> &'static str {
-    match error {
-        CallError::NoSuchProduct(_) => "no_such_product",
-        CallError::NoSuchDevice(_) => "no_such_device",
-        CallError::NotAllowed(_) => "not_allowed",
-        CallError::Offline => "offline",
-        CallError::HalfOpen => "half_open",
-        CallError::NotSubscribed => "not_subscribed",
-        CallError::Timeout => "timeout",
-        CallError::TooMany(_) => "too_many",
-        CallError::Invalid(_) => "invalid",
-        CallError::TooLarge => "too_large",
-        CallError::Unavailable(_) => "unavailable",
-        CallError::Lost(_) => "lost",
-        CallError::Failed(_) => "failed",
-    }
-}
-
 fn status(error: &CallError) -> StatusCode {
     match error {
         CallError::NoSuchProduct(_) | CallError::NoSuchDevice(_) => StatusCode::NOT_FOUND,
@@ -90,7 +71,7 @@ fn status(error: &CallError) -> StatusCode {
 
 impl From<Failure> for Problem {
     fn from(Failure { why, message_id }: Failure) -> Self {
-        Self { message_id, ..Self::new(status(&why), code(&why), why.to_string()) }
+        Self { message_id, ..Self::new(status(&why), why.code(), why.to_string()) }
     }
 }
 

@@ -9,13 +9,15 @@ use axum::middleware::from_fn_with_state;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodFilter, MethodRouter, on};
 use axum::{Extension, Router};
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
 
 use super::body::{Bounds, Unread};
 use super::metrics::{Metrics, count};
 use super::outcome::Outcome;
 use super::problem::Problem;
 use super::vendor::Vendor;
-use super::{Front, devices, health, metrics, openapi, plain, vendor};
+use super::{Front, calls, console, devices, health, metrics, openapi, plain, vendor};
 use crate::gateway::config;
 
 /// What handlers share.
@@ -23,29 +25,41 @@ pub(super) struct App {
     pub(super) front: Front,
     pub(super) bounds: Bounds,
     pub(super) metrics: Metrics,
+    /// Those of ended calls, which must not hold all connections.
+    pub(super) streams: Arc<Semaphore>,
+    /// What has no end of its own ends then.
+    pub(super) stopping: CancellationToken,
     vendor: Vendor,
 }
 
 impl App {
-    pub(super) fn new(config: &config::Http, front: Front, body_timeout: Duration) -> Self {
+    pub(super) fn new(
+        config: &config::Http,
+        front: Front,
+        body_timeout: Duration,
+        stopping: CancellationToken,
+    ) -> Self {
         let Front { keys, products, calls, publisher, .. } = front.clone();
         let metrics = Metrics::new(&front, config.connections);
         let vendor = Vendor::new(keys, products, calls, publisher, config.replay_window);
         let bounds = Bounds { bytes: config.body, time: body_timeout };
-        Self { front, bounds, metrics, vendor }
+        let streams = Arc::new(Semaphore::new(calls::STREAMS.min(config.connections / 2)));
+        Self { front, bounds, metrics, streams, stopping, vendor }
     }
 }
 
 type Route = (MethodFilter, &'static str, fn(&Arc<App>, MethodFilter) -> MethodRouter<Arc<App>>);
 
 /// All there is.
-pub(super) const ROUTES: [Route; 7] = [
+pub(super) const ROUTES: [Route; 9] = [
     (MethodFilter::POST, "/", |app, method| counted(app, on(method, vendors))),
-    (MethodFilter::GET, "/", |app, method| counted(app, on(method, vendors_by_query))),
+    (MethodFilter::GET, "/", |app, method| counted(app, on(method, people_and_vendors))),
     (MethodFilter::POST, "/v1/devices/{product}/{device}/call", |app, method| {
         counted(app, on(method, plain::call))
     }),
     (MethodFilter::GET, "/v1/devices", |_, method| on(method, devices::list)),
+    (MethodFilter::GET, "/v1/calls", |_, method| on(method, calls::calls)),
+    (MethodFilter::GET, "/console/{file}", |_, method| on(method, console::file)),
     (MethodFilter::GET, "/metrics", |_, method| on(method, metrics::metrics)),
     (MethodFilter::GET, "/healthz", |_, method| on(method, health::health)),
     (MethodFilter::GET, "/openapi.json", |_, method| on(method, openapi::openapi)),
@@ -67,7 +81,7 @@ pub(super) fn router(app: Arc<App>) -> Router {
         .with_state(app)
 }
 
-async fn not_found(uri: Uri) -> Problem {
+pub(super) async fn not_found(uri: Uri) -> Problem {
     let detail = format!("there is nothing at {}", uri.path());
     Problem::new(StatusCode::NOT_FOUND, "not_found", detail)
 }
@@ -77,9 +91,12 @@ async fn method_not_allowed(method: Method, uri: Uri) -> Problem {
     Problem::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", detail)
 }
 
-/// The query style of Aliyun. Anything else here is for people, for whom there is nothing yet.
-async fn vendors_by_query(state: State<Arc<App>>, request: Request) -> Response {
+/// The console is for who asks for nothing; what asks for an action does so in the query style of Aliyun.
+async fn people_and_vendors(state: State<Arc<App>>, request: Request) -> Response {
     let query = request.uri().query().unwrap_or_default();
+    if query.is_empty() {
+        return console::page();
+    }
     if query.split('&').any(|pair| pair.starts_with("Action=")) {
         return vendors(state, request).await;
     }

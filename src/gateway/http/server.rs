@@ -87,13 +87,14 @@ impl Server {
         let tls = tls.map_err(|source| GatewayError::Tls { place: "http.tls", source })?;
         let listeners = listen(&config.listen, there).await?;
         let (local_addrs, listeners): (_, Vec<_>) = listeners.into_iter().unzip();
-        let app = Arc::new(App::new(config, front, patience.body));
+        let stopping = CancellationToken::new();
+        let app = Arc::new(App::new(config, front, patience.body, stopping.clone()));
         let serving = Serving {
             app: Arc::clone(&app),
             service: TowerToHyperService::new(router(app)),
             tls,
             patience,
-            stopping: CancellationToken::new(),
+            stopping,
         };
         let (stop, stopped) = oneshot::channel();
         let acceptor = Acceptor::new(listeners, config.connections, serving);

@@ -3,6 +3,7 @@
 use axum::body::Body;
 use axum::extract::Request;
 use tokio_test::{assert_pending, task};
+use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
 
 use super::client::{call, request};
@@ -105,6 +106,7 @@ async fn devices_are_listed_in_pages() {
     );
     assert_eq!(listed[1]["device"], "b/c ü");
     assert_eq!((&listed[1]["connected"], &listed[1]["since"]), (&false.into(), &().into()));
+    assert_eq!(first.header("devices-left"), "1");
     let next = first.header("link").strip_prefix('<').unwrap();
     let next = next.strip_suffix(">; rel=\"next\"").unwrap();
     let second = client.ask(&request("GET", next, "", "")).await;
@@ -113,6 +115,7 @@ async fn devices_are_listed_in_pages() {
         (&"a2".into(), 1)
     );
     assert!(!second.headers.contains_key("link"));
+    assert_eq!(second.header("devices-left"), "0");
     for query in ["limit=0", "limit=1001", "limit=x", "after=a1", "befor=x"] {
         let path = format!("/v1/devices?{query}");
         client.ask(&request("GET", &path, "", "")).await.is_problem(400, "invalid");
@@ -120,10 +123,30 @@ async fn devices_are_listed_in_pages() {
 }
 
 #[tokio::test]
+async fn devices_are_found_by_a_part_of_their_names() {
+    let gateway = Gateway::start().await;
+    let mut client = gateway.client().await;
+    let mut found = async |query: &str| {
+        let path = format!("/v1/devices?{query}");
+        let reply = client.ask(&request("GET", &path, "", "")).await;
+        let next = reply.headers.get("link").cloned();
+        (reply.json().as_array().unwrap().len(), reply.header("devices-left").to_owned(), next)
+    };
+    for (text, count) in [("", 3), ("A1%2FB", 2), ("%C3%9C", 1), ("a2", 1), ("none", 0)] {
+        assert_eq!(found(&format!("contains={text}")).await, (count, "0".into(), None), "{text}");
+    }
+    let (count, left, next) = found("limit=1&contains=A1/").await;
+    assert_eq!((count, &*left), (1, "1"));
+    let next = next.unwrap();
+    let next = next.strip_prefix("</v1/devices?").unwrap().strip_suffix(">; rel=\"next\"").unwrap();
+    assert_eq!(found(next).await, (1, "0".into(), None));
+}
+
+#[tokio::test]
 async fn other_paths_and_methods_are_problems() {
     let gateway = Gateway::start().await;
     let mut client = gateway.client().await;
-    for path in ["/v2", "/v1/devices/", "/v1/devices/a1/echo", "/", "/?action=x"] {
+    for path in ["/v2", "/v1/devices/", "/v1/devices/a1/echo", "/?x=y", "/?action=x"] {
         client.ask(&request("GET", path, "", "")).await.is_problem(404, "not_found");
     }
     let reply = client.ask(&request("DELETE", ECHO, "", "")).await;
@@ -217,7 +240,7 @@ async fn calls_are_counted_by_what_came_of_them() {
 #[tokio::test]
 async fn what_could_not_be_read_is_counted_where_it_was_sent() {
     let (front, _devices) = front();
-    let router = router(App::new(&local(), front, super::LIMIT).into());
+    let router = router(App::new(&local(), front, super::LIMIT, tokio_util::sync::CancellationToken::new()).into());
     let send = async |path: &str, authorization: &str, body: Body| {
         let request = Request::post(path).header("authorization", authorization).body(body);
         router.clone().oneshot(request.unwrap()).await.unwrap()
@@ -238,7 +261,7 @@ async fn what_could_not_be_read_is_counted_where_it_was_sent() {
 #[tokio::test]
 async fn a_call_that_is_given_up_is_counted() {
     let (front, _devices) = front();
-    let app = App::new(&local(), front, super::LIMIT);
+    let app = App::new(&local(), front, super::LIMIT, CancellationToken::new());
     let router = router(app.into());
     let request = |method: &str, path: &str| {
         let request = Request::builder().method(method).uri(path);

@@ -3,8 +3,10 @@
 mod api;
 #[path = "../../../../tests/support/certificates.rs"]
 mod certificates;
+mod calls;
 mod client;
 mod connections;
+mod console;
 mod openapi;
 mod tls;
 
@@ -21,6 +23,7 @@ use super::server::{Patience, Server};
 use super::{Front, HubFigures};
 use crate::gateway::call::{Answer, Call, CallError, DeviceState, Failure, InFlight, Publication};
 use crate::gateway::config::{self, AccessKey, Dialect, Product};
+use crate::gateway::ended::EndedCalls;
 use crate::gateway::keys::Keys;
 use crate::gateway::products::Products;
 use crate::hub::HubStats;
@@ -89,6 +92,7 @@ struct Gateway {
     devices: Arc<Devices>,
     started: Mutex<mpsc::UnboundedReceiver<Call>>,
     ended: Mutex<mpsc::UnboundedReceiver<()>>,
+    ended_calls: EndedCalls,
     ready: Arc<AtomicBool>,
 }
 
@@ -141,6 +145,7 @@ fn front() -> (Front, Gateless) {
                 state("a1", "b", Some(true)),
             ]
         }),
+        ended: EndedCalls::new(),
         ready: Arc::new(move || is_ready.load(Ordering::Relaxed)),
         hub: Some(HubFigures {
             stats: Arc::new(|| HubStats { connections: 4, refused: 5, ..HubStats::default() }),
@@ -172,9 +177,10 @@ impl Gateway {
         patience: Patience,
     ) -> Self {
         let (front, Gateless { devices, starts, ends, ready }) = front();
+        let ended_calls = front.ended.clone();
         let server = Server::start_with(&config, there, front, patience).await.expect("started");
         let (started, ended) = (Mutex::new(starts), Mutex::new(ends));
-        Self { server, devices, started, ended, ready }
+        Self { server, devices, started, ended, ended_calls, ready }
     }
 
     async fn client(&self) -> Client {

@@ -9,6 +9,7 @@ use serde_json::Value;
 
 use super::client::{Reply, request};
 use super::{BODY, Gateway, local};
+use crate::gateway::config;
 use crate::gateway::http::openapi::DOCUMENT;
 use crate::gateway::http::routes::ROUTES;
 use crate::gateway::http::server::Patience;
@@ -55,7 +56,8 @@ fn usual() -> Vec<Case> {
     vec![
         case("POST", "/", "default", ""),
         case("GET", "/", "default", "?Action=RRpc"),
-        case("GET", "/", "404", ""),
+        case("GET", "/", "200", ""),
+        case("GET", "/", "404", "?x=y"),
         device("200", "echo"),
         device("204", "status-204"),
         device("400", "echo").with("/call", "/call?x=y"),
@@ -78,6 +80,10 @@ fn usual() -> Vec<Case> {
         case("GET", "/v1/devices", "200", ""),
         case("GET", "/v1/devices", "400", "?limit=0"),
         case("GET", "/v1/devices", "401", "").without_key(),
+        case("GET", "/v1/calls", "200", ""),
+        case("GET", "/v1/calls", "401", "").without_key(),
+        case("GET", "/console/{file}", "200", "").with("{file}", "console.css"),
+        case("GET", "/console/{file}", "404", "").with("{file}", "console.scss"),
         case("GET", "/metrics", "200", ""),
         case("GET", "/metrics", "401", "").without_key(),
         case("GET", "/metrics", "403", "").with("token-all", "token-some"),
@@ -86,13 +92,14 @@ fn usual() -> Vec<Case> {
     ]
 }
 
-/// Of a gateway that waits for nothing, and whose broker is away.
+/// Of a gateway that waits for nothing, has one connection, and whose broker is away.
 fn unusual() -> Vec<Case> {
     vec![
         case("POST", "/", "408", "").with_half_a_body(),
         case("GET", "/", "408", "?Action=RRpc").with_half_a_body(),
         device("408", "echo").with_half_a_body(),
         case("GET", "/healthz", "503", ""),
+        case("GET", "/v1/calls", "503", ""),
     ]
 }
 
@@ -101,7 +108,8 @@ async fn each_documented_response_can_be_had() {
     let document = Document(serde_json::from_str(DOCUMENT).unwrap());
     let mut had = BTreeSet::new();
     let patience = Patience { body: Duration::from_millis(20), ..Patience::default() };
-    let impatient = Gateway::start_with(local(), patience).await;
+    let config = config::Http { connections: 1, ..local() };
+    let impatient = Gateway::start_with(config, patience).await;
     impatient.ready.store(false, Ordering::Relaxed);
     for (gateway, cases) in [(Gateway::start().await, usual()), (impatient, unusual())] {
         for case in cases {

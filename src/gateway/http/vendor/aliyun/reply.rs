@@ -14,7 +14,6 @@ use serde_json::{Map, Value, json};
 
 use crate::gateway::call::{Answer, CallError, Failure, InFlight};
 use crate::gateway::http::outcome::Outcome;
-use crate::gateway::http::problem;
 use crate::gateway::http::vendor::{request_id, signing};
 
 /// What every reply says of its request.
@@ -135,7 +134,7 @@ impl Refusal {
     /// `otherwise` is the code of what Aliyun has no code for. `iot.system.IllegalRequest` is its
     /// code of any value that it does not take.
     fn of_call(Failure { why, message_id }: &Failure, otherwise: &'static str) -> Self {
-        let (ok, result, message) = (StatusCode::OK, problem::code(why), why.to_string());
+        let (ok, result, message) = (StatusCode::OK, why.code(), why.to_string());
         let (status, code) = match why {
             CallError::NotAllowed(_) => {
                 (StatusCode::FORBIDDEN, "iot.common.RamActionPermissionDeny")

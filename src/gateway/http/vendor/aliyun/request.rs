@@ -75,6 +75,7 @@ pub(super) fn read(vendor: &Vendor, signed: &Signed, about: &mut About) -> Resul
         content_type: None,
         timeout: None,
         key: Some(signed.key.id.clone()),
+        api: "aliyun",
     };
     read(params, call, &vendor.products)
 }

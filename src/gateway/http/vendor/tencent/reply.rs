@@ -11,7 +11,6 @@ use serde_json::{Value, json};
 
 use crate::gateway::call::{Answer, CallError};
 use crate::gateway::http::outcome::Outcome;
-use crate::gateway::http::problem;
 use crate::gateway::http::vendor::request_id;
 
 /// What every reply says of its request.
@@ -75,7 +74,7 @@ impl Refusal {
             CallError::Unavailable(_) | CallError::Lost(_) => "InternalError",
             CallError::Failed(_) => "FailedOperation",
         };
-        Self { code, message: why.to_string().into(), result: problem::code(why) }
+        Self { code, message: why.to_string().into(), result: why.code() }
     }
 
     pub(super) fn into_response(self, about: &About) -> Response {

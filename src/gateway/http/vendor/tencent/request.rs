@@ -87,6 +87,7 @@ pub(super) fn read(
         content_type: None,
         timeout: None,
         key: Some(key.id.clone()),
+        api: "tencent",
     };
     match action {
         Action::PublishRrpcMessage => Ok(Ask::Publish(call)),
