@@ -88,7 +88,7 @@ fn call(product: &str, device: &str) -> Call {
         content_type: None,
         timeout: None,
         key: None,
-            api: "plain",
+        api: "plain",
     }
 }
 

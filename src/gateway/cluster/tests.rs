@@ -30,7 +30,7 @@ fn call(device: &str) -> Call {
         content_type: None,
         timeout: None,
         key: None,
-            api: "plain",
+        api: "plain",
     }
 }
 

@@ -7,7 +7,9 @@ use crate::gateway::ended::Ended;
 use crate::message::Request;
 use crate::requester::Requester;
 
-async fn told(calls: &mut Receiver<Arc<Ended>>) -> (Box<str>, Box<str>, &'static str, &'static str) {
+async fn told(
+    calls: &mut Receiver<Arc<Ended>>,
+) -> (Box<str>, Box<str>, &'static str, &'static str) {
     let ended = calls.recv().await.unwrap();
     (ended.product.clone(), ended.device.clone(), ended.api, ended.outcome)
 }

@@ -32,7 +32,7 @@ export class Problem extends Error {
 export async function ask(path, options = {}) {
   const token = key.get() ?? '';
   // No header can have anything else.
-  if (!/^[\x21-\x7e]+$/.test(token)) throw unknown();
+  if (!/^[\x20-\x7e]+$/.test(token)) throw unknown();
   let response;
   try {
     const headers = { ...options.headers, authorization: `Bearer ${token}` };

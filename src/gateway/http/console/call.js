@@ -57,6 +57,7 @@ export class Call {
     const [product, device] = ['product', 'device'].map((name) => element(name).value.trim());
     const dialect = DIALECTS[this.#dialectOf(product)] ?? UNKNOWN;
     element('dialect').textContent = dialect.about;
+    element('target').hidden = !dialect.topic && !dialect.service;
     for (const input of document.querySelectorAll('[name=target]')) {
       const possible = input.value === 'device' || Boolean(dialect[input.value]);
       input.closest('label').hidden = !possible;

@@ -114,14 +114,15 @@ export class Devices {
       made.append(inner);
       return inner;
     };
-    const button = cell('button');
+    const button = cell('button', 'name');
     button.type = 'button';
     button.className = 'choose';
-    button.append(device, Object.assign(document.createElement('small'), { textContent: product }));
+    const spoken = DIALECTS[dialect]?.name ?? dialect;
+    button.append(device, make('small', product, make('span', ` · ${spoken}`, '', 'narrow')));
     button.setAttribute('aria-pressed', this.#chosen === `${product}/${device}`);
     row.classList.toggle('chosen', this.#chosen === `${product}/${device}`);
     button.addEventListener('click', () => this.#choose({ product, device, dialect }));
-    cell('span').textContent = DIALECTS[dialect]?.name ?? dialect;
+    cell('', 'roomy').textContent = spoken;
     const since = cell('time');
     const flying = cell('', 'number');
     const update = ({ connected, since: at, in_flight: count }) => {
@@ -134,4 +135,11 @@ export class Devices {
     };
     return { element: row, button, update };
   }
+}
+
+function make(kind, text, child = '', className = '') {
+  const made = document.createElement(kind);
+  made.append(text, child);
+  made.className = className;
+  return made;
 }

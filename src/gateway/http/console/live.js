@@ -143,7 +143,8 @@ function reasons(failures) {
   const items = sorted.map(([outcome, count]) => {
     const item = document.createElement('li');
     const bar = make('span', '', 'bar');
-    bar.style.inlineSize = `${(count / sorted[0][1]) * 100}%`;
+    bar.append(make('span', ''));
+    bar.firstChild.style.inlineSize = `${(count / failures.length) * 100}%`;
     item.append(make('code', outcome), make('strong', String(count)), make('span', meaning(outcome), 'note'), bar);
     return item;
   });
@@ -152,13 +153,13 @@ function reasons(failures) {
 
 function row({ time, product, device, api, outcome, milliseconds: took }) {
   const made = document.createElement('tr');
-  const name = make('td', device);
+  const name = make('td', device, 'name');
   name.append(make('small', product));
   const badge = make('span', outcome, outcome === 'ok' ? 'ok' : 'bad');
   badge.title = meaning(outcome);
-  const ended = make('td', '');
+  const ended = make('td', '', 'ended');
   ended.append(badge);
-  made.append(make('td', clock(time)), name, make('td', api, 'roomy'), ended, make('td', milliseconds(took), 'number'));
+  made.append(make('td', clock(time), 'ended'), name, make('td', api, 'roomy'), ended, make('td', milliseconds(took), 'number'));
   return made;
 }
 

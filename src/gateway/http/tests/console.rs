@@ -58,7 +58,10 @@ async fn the_page_and_all_that_it_loads_are_served_with_strict_headers() {
         }
         assert!(!policy.contains("unsafe") && !policy.contains('*'), "{policy}");
         for address in loaded(reply.text()) {
-            let path = format!("/console/{}", address.trim_start_matches("console/").trim_start_matches("./"));
+            let path = format!(
+                "/console/{}",
+                address.trim_start_matches("console/").trim_start_matches("./")
+            );
             if !seen.contains(&path) {
                 seen.push(path);
             }

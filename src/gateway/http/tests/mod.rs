@@ -1,9 +1,9 @@
 //! The server over real connections, with calls that a test has in its hand.
 
 mod api;
+mod calls;
 #[path = "../../../../tests/support/certificates.rs"]
 mod certificates;
-mod calls;
 mod client;
 mod connections;
 mod console;
