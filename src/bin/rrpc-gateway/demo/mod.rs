@@ -110,6 +110,7 @@ Two devices are connected. An air conditioner answers \"closed\" with \"ok\", ov
 A lamp answers in capitals, and has a service, over Aliyun's:
   {capitals}
   {service}
+The console is at http://{http}/ for a browser, with the key {bearer}
 The vendors' cloud SDKs call them at http://{http} with the access key {KEY}, its secret {secret}"
         )
     }

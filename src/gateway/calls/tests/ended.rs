@@ -3,6 +3,7 @@
 use tokio::sync::broadcast::Receiver;
 
 use super::*;
+use crate::dialect::Native;
 use crate::gateway::ended::Ended;
 use crate::message::Request;
 use crate::requester::Requester;

@@ -15,7 +15,8 @@ export function draw(svg, calls) {
   const title = make('title', { id: 'picture-title' }, svg.dataset.summary);
   const last = calls.at(-1).time.getTime();
   const first = Math.min(calls[0].time.getTime(), last - SPAN);
-  const x = scale(first, last, MARGIN.left, width - MARGIN.right);
+  // No mark is cut off.
+  const x = scale(first, last, MARGIN.left + 6, width - MARGIN.right - 6);
   const { y, grid } = vertical(calls);
   const lines = grid.flatMap((value) => [
     make('line', { class: 'grid', x1: MARGIN.left, x2: width - MARGIN.right, y1: y(value), y2: y(value) }),
