@@ -45,6 +45,8 @@
 //! | `POST /v1/devices/{product}/{device}/call` | or a native request of MQTT 5 |
 //! | a native request to `devices/{product}/{device}` | |
 //!
+//! People find a console at `/`, where they call devices and look on while calls end.
+//!
 //! Devices are connected to the embedded hub, where they prove who they are and reach only their own
 //! topics, or to any broker, whose rules must then see to that.
 //!

@@ -9,8 +9,8 @@
 //! | `missed` | `{"count"}`: so many calls, of whatever product, ended faster than the client took them |
 //!
 //! `api` is `plain`, `aliyun`, `tencent` or `native`, and `outcome` as in the [metrics](super::metrics). A
-//! call that another gateway passed on is told of by that one. What is no call is not told of: a request
-//! that has no known key, or is malformed.
+//! call that another gateway passed on is told of by that one. What is no call is not told of: a
+//! publication, and a request that has no known key, or is malformed.
 
 use std::convert::Infallible;
 use std::pin::pin;

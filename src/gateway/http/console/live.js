@@ -36,6 +36,7 @@ export class Live {
     this.#stop.abort();
     this.#calls = [];
     this.#missed = 0;
+    element('pause').setAttribute('aria-pressed', false);
     this.#draw();
   }
 
