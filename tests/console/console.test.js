@@ -239,6 +239,7 @@ test("when the gateway goes it says so, and is live again when it is back", () =
     await person.sees("#live-state", "Not live");
     await person.sees("#live-error", "It is tried again");
     await person.sees("#devices-error", "The gateway cannot be reached.");
+    await person.photograph("not-live");
     gateway = await start(gateway.http);
     await person.sees("#live-state", "Live");
     await person.sees("#devices-count", "None is connected");
