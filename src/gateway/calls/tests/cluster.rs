@@ -119,6 +119,19 @@ async fn every_gateway_reaches_every_device_and_its_answers_and_failures() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_gateway_that_a_call_came_to_tells_of_it() {
+    let setup = setup(mpsc::unbounded_channel().0).await;
+    let (first, third) = (&setup.platforms[0], &setup.platforms[2]);
+    let (mut calls, mut others) = (first.ended().watch(), third.ended().watch());
+    let device = of_the_third(first, "d");
+    ask(first, &device, "who".to_owned()).await.unwrap();
+    let ended = calls.recv().await.unwrap();
+    assert_eq!((&*ended.device, ended.outcome), (&*device, "ok"));
+    assert!(others.try_recv().is_err(), "it is told once");
+    setup.hub.shutdown(Duration::from_secs(1)).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_gateway_that_is_killed_under_load_is_replaced_at_once() {
     let (asked, mut questions) = mpsc::unbounded_channel();
     let setup = setup(asked).await;

@@ -25,8 +25,8 @@ async fn whatever_it_came_through_and_however_it_ended() {
 
     make(&platform, Call { api: "tencent", ..call("hub", "d") }).await.unwrap();
     assert_eq!(told(&mut calls).await, ("hub".into(), "d".into(), "tencent", "ok"));
-    refused(&platform, call("ali", "absent")).await;
-    assert_eq!(told(&mut calls).await, ("ali".into(), "absent".into(), "plain", "not_subscribed"));
+    refused(&platform, call("hub", "absent")).await;
+    assert_eq!(told(&mut calls).await, ("hub".into(), "absent".into(), "plain", "offline"));
     let given_up = tokio::spawn(platform.calls().oneshot(call("ali", "d")));
     questions.recv().await.unwrap();
     given_up.abort();
@@ -60,25 +60,4 @@ async fn nobody_is_told_of_what_has_no_name_or_when_nobody_looks_on() {
     refused(&platform, call("ali", &"x".repeat(100_000))).await;
     refused(&platform, call("ali", "seen")).await;
     assert_eq!(&*told(&mut calls).await.1, "seen");
-}
-
-#[tokio::test]
-async fn the_gateway_that_a_call_came_to_tells_of_it() {
-    let network = Network::new();
-    let _device = device(&network, tencent::rrpc(), Router::new().route("hub/{d}", tell_id)).await;
-    let settings = |id: &str| {
-        let cluster = config::Cluster { id: Some(id.to_owned()), ..config::Cluster::default() };
-        Settings { cluster: Some(cluster), ..settings(network.link(id)) }
-    };
-    let (a, b) = tokio::join!(Platform::start(settings("a")), Platform::start(settings("b")));
-    let (a, b) = (a.unwrap(), b.unwrap());
-    let (mut calls, mut others) = (a.ended().watch(), b.ended().watch());
-    let owned_by_b = |name: &String| {
-        let cluster = a.board.cluster.as_ref().unwrap();
-        cluster.owner("hub", name).is_some()
-    };
-    let device = (0..).map(|n| format!("d{n}")).find(owned_by_b).unwrap();
-    make(&a, call("hub", &device)).await.unwrap();
-    assert_eq!(told(&mut calls).await, ("hub".into(), (*device).into(), "plain", "ok"));
-    assert!(others.try_recv().is_err());
 }
