@@ -4,7 +4,7 @@
 //! An input is what the client sends. Its last packet is completed with zeros and followed by PINGREQ, so
 //! that the hub has read all of it when the client hears PINGRESP or the end.
 
-use std::io::{Read, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::net::Shutdown;
 use std::os::unix::net::UnixStream;
 use std::sync::{LazyLock, Mutex, PoisonError};
@@ -140,10 +140,14 @@ fn connect_packet(id: &str) -> Vec<u8> {
 fn read(stream: &mut UnixStream) -> Option<(u8, Vec<u8>)> {
     let mut byte = || {
         let mut byte = [0];
-        match stream.read(&mut byte) {
-            Ok(0) => None,
-            Ok(_) => Some(byte[0]),
-            Err(error) if error.kind() == std::io::ErrorKind::ConnectionReset => None,
+        match stream.read_exact(&mut byte) {
+            Ok(()) => Some(byte[0]),
+            Err(error)
+                if [ErrorKind::UnexpectedEof, ErrorKind::ConnectionReset]
+                    .contains(&error.kind()) =>
+            {
+                None
+            }
             Err(error) => panic!("the hub neither answers nor closes: {error}"),
         }
     };

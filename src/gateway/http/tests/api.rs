@@ -240,7 +240,7 @@ async fn calls_are_counted_by_what_came_of_them() {
 #[tokio::test]
 async fn what_could_not_be_read_is_counted_where_it_was_sent() {
     let (front, _devices) = front();
-    let router = router(App::new(&local(), front, super::LIMIT, tokio_util::sync::CancellationToken::new()).into());
+    let router = router(App::new(&local(), front, super::LIMIT, CancellationToken::new()).into());
     let send = async |path: &str, authorization: &str, body: Body| {
         let request = Request::post(path).header("authorization", authorization).body(body);
         router.clone().oneshot(request.unwrap()).await.unwrap()
