@@ -67,6 +67,8 @@ const OF_THE_SOURCE: &[(&str, &str, &str, Written)] = &[
     ("gateway: time in which", "src/gateway/http/server.rs", "LONG", SECONDS),
     ("gateway: signed requests", "src/gateway/http/vendor/replay.rs", "CAPACITY", COUNT),
     ("gateway: devices in one list", "src/gateway/http/devices.rs", "MOST", COUNT),
+    ("gateway: streams of ended calls", "src/gateway/http/calls.rs", "STREAMS", COUNT),
+    ("gateway: ended calls that", "src/gateway/ended.rs", "WAITING", COUNT),
     ("gateway: devices that are known", "src/gateway/devices/roster/table.rs", "LOST", COUNT),
     ("gateway: gateways in a cluster", "src/gateway/cluster/members.rs", "MAX_MEMBERS", COUNT),
 ];
