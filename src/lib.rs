@@ -114,7 +114,8 @@
 //! Not promised without a dedup layer: at most one execution. QoS 1 delivers at least once.
 //!
 //! Who is trusted with what, which access rules a broker must have, and what no library can promise, is
-//! in the [threat model](threat_model).
+//! in the [threat model](threat_model). How the promises were attacked, and what that has found, is in
+//! the [trials](trials).
 //!
 //! # Brokers, and what they say when nobody is subscribed
 //!
@@ -178,15 +179,18 @@ pub use responder::{Responder, Router};
 pub use scope::{Cancellation, current_deadline};
 
 #[cfg(feature = "gateway")]
+#[doc = include_str!("docs/deploying.md")]
+pub mod deploying {}
+
+#[cfg(feature = "gateway")]
 #[doc = include_str!("docs/moving_a_fleet.md")]
 pub mod moving_a_fleet {}
 
 #[doc = include_str!("docs/threat_model.md")]
 pub mod threat_model {}
 
-#[cfg(feature = "gateway")]
-#[doc = include_str!("docs/deploying.md")]
-pub mod deploying {}
+#[doc = include_str!("docs/trials.md")]
+pub mod trials {}
 
 /// Compiles and runs the code of the README.
 #[cfg(all(doctest, feature = "ntex", feature = "json"))]

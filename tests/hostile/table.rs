@@ -1,4 +1,4 @@
-//! The table of attacks in the documentation.
+//! The tables in the documentation that name tests.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -41,6 +41,36 @@ fn every_test_that_the_table_names_is_where_it_says() {
                 test == name && folder.ends_with("hostile") == with_witness
             };
             assert!(found.iter().any(is), "{name} of {row}");
+        }
+    }
+}
+
+/// Whether a file of this name, or a folder's `mod.rs`, has the function.
+fn exists(folder: &Path, file: &str, function: &str) -> bool {
+    fs::read_dir(folder).expect("a folder").any(|entry| {
+        let path = entry.expect("an entry").path();
+        if path.is_dir() {
+            return exists(&path, file, function);
+        }
+        let named = if path.ends_with("mod.rs") { path.parent() } else { Some(&*path) };
+        named.and_then(Path::file_stem).is_some_and(|stem| stem == file)
+            && fs::read_to_string(&path).is_ok_and(|text| text.contains(&format!("fn {function}(")))
+    })
+}
+
+#[test]
+fn every_bug_that_the_trials_have_found_has_its_test() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let page = include_str!("../../src/docs/trials.md");
+    let (_, section) = page.split_once("# What it has found").expect("the section");
+    let rows: Vec<_> = section.lines().filter(|line| line.starts_with("| ")).skip(1).collect();
+    assert!(rows.len() > 10, "{rows:?}");
+    for row in rows {
+        let last = row.trim_end_matches(" |").rsplit(" | ").next().expect("a cell");
+        for name in last.split(", ") {
+            let (file, function) = name.trim_matches('`').split_once("::").expect("file::function");
+            let is_there = ["src", "tests"].iter().any(|f| exists(&root.join(f), file, function));
+            assert!(is_there, "{name} of {row}");
         }
     }
 }
