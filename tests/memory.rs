@@ -14,7 +14,7 @@ use tower_mqtt::core::packet::Qos;
 use tower_mqtt::dialect::{Dialect, Native};
 use tower_mqtt::link::memory::{self, Network};
 use tower_mqtt::responder::extract::Path;
-use tower_mqtt::{Request, RequestError, Requester, Responder, Response, Router};
+use tower_mqtt::{Request, RequestError, Requester, Responder, Response, Router, ServeError};
 
 fn greeter() -> Router {
     Router::new()
@@ -116,6 +116,21 @@ async fn several_requesters_on_one_link_get_their_own_answers() {
         assert_eq!(response.payload(), &format!("hi {n}"));
         assert_eq!(requester.stats().answered, 1);
     }
+}
+
+/// Nothing that a client sends arrives any more, though it has not noticed yet.
+#[tokio::test(start_paused = true)]
+async fn who_is_disconnected_does_not_subscribe() {
+    let network = Network::new();
+    let link = network.link("kitchen");
+    let mut serving = tokio_test::task::spawn(Responder::builder(link.clone()).serve(greeter()));
+    assert!(serving.poll().is_pending(), "it has said what to subscribe to");
+    network.disconnect("kitchen");
+    let served = tokio::time::timeout(SECOND, serving).await.expect("it ends");
+    assert!(matches!(served.unwrap_err(), ServeError::Disconnected));
+    network.reconnect("kitchen");
+    link.connected().await;
+    assert!(!network.has_subscriber(&topic("greet/anna")));
 }
 
 #[tokio::test(start_paused = true)]

@@ -2,6 +2,7 @@
 
 use tower_mqtt::{Delivery, RequestError};
 
+use crate::forge::NOBODYS;
 use crate::plan::{Act, Call, Fault, Group, Millis, Place, What};
 use crate::record::{Ending, Execution, Record, Told};
 use crate::shrink::NEVER;
@@ -73,6 +74,10 @@ impl<'a> Case<'a> {
         let Self { call, group, .. } = self;
         let possible = match ending {
             Ending::GivenUp | Ending::Failed(RequestError::Timeout) => true,
+            // Few ids can be guessed.
+            Ending::Answered { status: 200, of: Some(NOBODYS) } => {
+                group.speaks.has_few_ids() && self.has_forgeries()
+            }
             Ending::Answered { status: 200, of } => {
                 let answers = matches!(call.act, Act::Answer | Act::AnswerAfter(_));
                 *of == Some(self.number) && answers && !self.told.executions.is_empty()
@@ -228,6 +233,10 @@ impl<'a> Case<'a> {
             matches!(fault.what, What::Shutdown { .. } | What::Drop { .. } | What::Close { .. })
         };
         self.record.plan.faults.iter().any(stops)
+    }
+
+    fn has_forgeries(&self) -> bool {
+        self.record.plan.faults.iter().any(|fault| matches!(fault.what, What::Forge { .. }))
     }
 
     fn has_cuts(&self) -> bool {

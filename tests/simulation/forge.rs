@@ -14,7 +14,7 @@ use crate::record::{FORGED, Record, answer, question};
 use crate::verbatim::{Verbatim, carrying};
 
 /// The number of a call that nobody makes.
-const NOBODYS: usize = 999_999;
+pub const NOBODYS: usize = 999_999;
 
 /// Publishes messages as they are.
 pub struct Forger(Requester);

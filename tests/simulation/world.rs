@@ -24,6 +24,8 @@ pub struct World {
     links: BTreeMap<Place, Link>,
     askers: BTreeMap<(usize, usize), Requester>,
     answerers: Mutex<BTreeMap<(usize, usize), Responder>>,
+    /// How many responders of this place are being shut down.
+    stopping: Mutex<BTreeMap<(usize, usize), usize>>,
     memories: Vec<Option<DedupLayer>>,
     forger: Forger,
 }
@@ -74,6 +76,7 @@ impl World {
             links: BTreeMap::new(),
             askers: BTreeMap::new(),
             answerers: Mutex::default(),
+            stopping: Mutex::default(),
         };
         let plan = world.record.plan.clone();
         for (number, group) in plan.groups.iter().enumerate() {
@@ -206,6 +209,7 @@ impl World {
         let taken = self.answerers.lock().expect("no panic").remove(&(group, answerer));
         let Some(responder) = taken else { return };
         let begun = self.record.now();
+        *self.stopping.lock().expect("no panic").entry((group, answerer)).or_default() += 1;
         responder.shutdown(Duration::from_millis(grace)).await;
         let took = self.record.now() - begun;
         self.record.trace(format_args!("{group}/{answerer} is shut down"));
@@ -215,7 +219,15 @@ impl World {
         }
         let closed = self.record.lock().closed.contains(&self.place_of(group, answerer));
         let alive = self.record.lock().alive.get(&(group, answerer)).copied();
-        if !closed && alive.is_some_and(|alive| alive > 0) {
+        let others = {
+            let mut stopping = self.stopping.lock().expect("no panic");
+            let count = stopping.entry((group, answerer)).or_default();
+            *count -= 1;
+            *count > 0
+        };
+        // Then those that are alive may be another's.
+        let others = others || self.is_serving(group, answerer);
+        if !closed && !others && alive.is_some_and(|alive| alive > 0) {
             let text = format!("{group}/{answerer}: a handler has survived the shutdown");
             self.record.violation(text);
         }

@@ -208,7 +208,15 @@ impl State {
         true
     }
 
+    fn is_connected(&self, number: usize) -> bool {
+        self.clients.get(&number).is_some_and(|client| client.connected)
+    }
+
+    /// Of a client that has not noticed yet that it is disconnected, nothing arrives.
     pub(super) fn subscribe(&mut self, number: usize, subscriptions: &[Subscription], id: SendId) {
+        if !self.is_connected(number) {
+            return;
+        }
         let reasons = subscriptions
             .iter()
             .map(|subscription| {
@@ -235,6 +243,9 @@ impl State {
         subscriptions: &[Subscription],
         id: SendId,
     ) {
+        if !self.is_connected(number) {
+            return;
+        }
         let reasons = subscriptions
             .iter()
             .map(|subscription| {
