@@ -4,7 +4,9 @@
 //! call pays for a look at how many do.
 
 use std::mem;
+use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
 use tokio::sync::broadcast::{Receiver, Sender, channel};
@@ -26,7 +28,7 @@ pub(crate) struct Ended {
     pub(crate) product: Box<str>,
     pub(crate) device: Box<str>,
     pub(crate) dialect: &'static str,
-    /// `ok`, `device_error` (a status of 400 or above), the [code](super::call::CallError::code) of a
+    /// `ok`, `device_error` (a status below 200, or of 400 and above), the [code](super::call::CallError::code) of a
     /// failure, or `cancelled` when the caller hung up.
     pub(crate) outcome: &'static str,
     pub(crate) duration: Duration,
@@ -34,25 +36,58 @@ pub(crate) struct Ended {
 
 /// Tells all who look on.
 #[derive(Debug, Clone)]
-pub(crate) struct EndedCalls(Sender<Arc<Ended>>);
+pub(crate) struct EndedCalls {
+    sender: Sender<Arc<Ended>>,
+    /// How many look on. The channel knows it as well, but takes its lock to say so.
+    watching: Arc<AtomicUsize>,
+}
+
+/// What one who looks on gets.
+#[derive(Debug)]
+pub(crate) struct Watch {
+    receiver: Receiver<Arc<Ended>>,
+    watching: Arc<AtomicUsize>,
+}
 
 impl EndedCalls {
     pub(crate) fn new() -> Self {
-        Self(channel(WAITING).0)
+        Self { sender: channel(WAITING).0, watching: Arc::default() }
     }
 
     /// What ends from now on.
-    pub(crate) fn watch(&self) -> Receiver<Arc<Ended>> {
-        self.0.subscribe()
+    pub(crate) fn watch(&self) -> Watch {
+        let (receiver, watching) = (self.sender.subscribe(), Arc::clone(&self.watching));
+        watching.fetch_add(1, Ordering::Relaxed);
+        Watch { receiver, watching }
     }
 
     pub(crate) fn is_watched(&self) -> bool {
-        self.0.receiver_count() > 0
+        self.watching.load(Ordering::Relaxed) > 0
     }
 
     pub(crate) fn tell(&self, ended: Ended) {
         // Nobody may look on any more.
-        let _ = self.0.send(Arc::new(ended));
+        let _ = self.sender.send(Arc::new(ended));
+    }
+}
+
+impl Deref for Watch {
+    type Target = Receiver<Arc<Ended>>;
+
+    fn deref(&self) -> &Self::Target {
+        &self.receiver
+    }
+}
+
+impl DerefMut for Watch {
+    fn deref_mut(&mut self) -> &mut Self::Target {
+        &mut self.receiver
+    }
+}
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        self.watching.fetch_sub(1, Ordering::Relaxed);
     }
 }
 

@@ -45,7 +45,7 @@ async function call(person, product, device, payload) {
   await person.write("#device", device);
   await person.write("#payload", payload);
   await person.page.click("#send");
-  await person.sees("#send", "Call");
+  await person.page.waitForSelector("#send[aria-disabled=false]");
 }
 
 test("a wrong key is told so, and is not kept", () =>
@@ -69,7 +69,7 @@ test("an air conditioner that is told \"closed\" answers \"ok\"", () =>
     await person.sees("#answer-body", "ok");
     await person.sees("#answer-title", "The device answered");
     await person.sees("#answer-badge", "200");
-    assert.match(await person.text("#answer-took"), /^after [\d.]+ m?s$/);
+    assert.match(await person.text("#answer-took"), /^of airConditioner1 after [\d.]+ m?s$/);
     assert.match(await person.text("#answer-note"), /^2 bytes · .*message id \d+$/);
     await person.sees("#calls tr", "airConditioner1");
     await person.sees("#calls tr", "plain");
@@ -116,6 +116,48 @@ test("what a device answers is text, whatever it is", () =>
     person.problems = person.problems.filter((it) => !it.includes("TrustedHTML"));
   }));
 
+test("a status is the device's own, and a device that says 408 is asked once", () =>
+  signedIn(async (person, page) => {
+    const display = connected[1];
+    for (const code of ["401", "407", "408"]) {
+      const before = display.asked ?? 0;
+      await call(person, "kitchens", "display", `status ${code}`);
+      await person.sees("#answer-badge", code);
+      await person.sees("#answer-title", "The device answered with an error");
+      assert.equal(display.asked - before, 1);
+    }
+    assert.equal(await page.$eval("#console", (it) => it.hidden), false);
+  }));
+
+test("who signs in twice at once is signed in once", () =>
+  visit(async (person, page) => {
+    await page.type("#key", KEY);
+    await page.evaluate(() => {
+      const form = document.getElementById("sign-in");
+      form.requestSubmit();
+      form.requestSubmit();
+    });
+    await person.sees("#live-state", "Live");
+    await call(person, "kitchens", "display", "once");
+    await person.sees("#numbers", "Calls1");
+  }));
+
+test("what is answered when the key was forgotten is not shown", () =>
+  signedIn(async (person, page) => {
+    await call(person, "kitchens", "display", "a secret");
+    await person.sees("#answer-body", "a secret");
+    await person.write("#payload", "say nothing");
+    await page.click("#send");
+    await page.waitForSelector("#send[aria-disabled=true]");
+    await page.click("#forget");
+    await person.sees("#sign-in");
+    await person.signIn(KEY);
+    await person.sees("#devices", "display");
+    await page.waitForSelector("#send[aria-disabled=false]");
+    assert.equal(await page.$eval("#answer", (it) => it.hidden), true);
+    assert(!(await person.text("main")).includes("a secret"));
+  }));
+
 test("bytes that are no text are shown and written in hex", () =>
   signedIn(async (person, page) => {
     await page.select("#encoding", "hex");
@@ -133,6 +175,7 @@ test("the form offers what a dialect has", () =>
     await person.write("#filter", "nothing like it");
     await person.sees("#devices-count", "0 devices match");
     await person.write("#filter", "display");
+    await person.sees("#devices-count", "1 device matches");
     await person.sees("#devices", "display");
     await page.click("#devices button");
     await person.sees("#dialect", "MQTT 5");
@@ -182,7 +225,7 @@ test("each field has a name, and what changes is said", () =>
     );
     assert.deepEqual(fields, []);
     const live = await page.$$eval("[role=status], [role=alert]", (all) => all.map((it) => it.id));
-    for (const id of ["answer", "live-state", "key-error", "devices-error"]) assert(live.includes(id), id);
+    for (const id of ["answer-said", "live-state", "key-error", "devices-error"]) assert(live.includes(id), id);
     const tree = await page.accessibility.snapshot();
     const within = ({ role, name, children = [] }) => [`${role} ${name}`, ...children.flatMap(within)];
     const names = within(tree);

@@ -52,12 +52,16 @@ function airConditioner(gateway) {
   });
 }
 
-// MQTT 5. It answers with what it is told.
+// MQTT 5. It answers with what it is told; to "status 408" with that, and to "say nothing" it does not.
 function display(gateway) {
   const options = { protocolVersion: 5, username: "kitchens/display", password: "a password of the tests" };
   return connect(gateway, options, "devices/kitchens/display", (client, _topic, told, { properties }) => {
+    client.asked = (client.asked ?? 0) + 1;
+    if (String(told) === "say nothing") return;
     const { responseTopic, correlationData } = properties;
-    client.publish(responseTopic, told, { properties: { correlationData } });
+    const [, status] = /^status (\d+)$/.exec(told) ?? [];
+    const said = status ? { userProperties: { status } } : {};
+    client.publish(responseTopic, told, { properties: { correlationData, ...said } });
   });
 }
 

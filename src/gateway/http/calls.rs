@@ -8,9 +8,11 @@
 //! | `call` | `{"time", "api", "product", "device", "dialect", "outcome", "milliseconds"}` |
 //! | `missed` | `{"count"}`: so many calls, of whatever product, ended faster than the client took them |
 //!
-//! `api` is `plain`, `aliyun`, `tencent` or `native`, and `outcome` as in the [metrics](super::metrics). A
+//! `api` is `plain`, `aliyun`, `tencent` or `native`, and `outcome` mostly as in the [metrics](super::metrics). A
 //! call that another gateway passed on is told of by that one. What is no call is not told of: a
-//! publication, and a request that has no known key, or is malformed.
+//! publication, and what HTTP refuses before it is one, for its key, its size or its form.
+//!
+//! All keys share the streams.
 
 use std::convert::Infallible;
 use std::pin::pin;
@@ -26,7 +28,6 @@ use bytes::Bytes;
 use futures_util::stream::unfold;
 use serde::Serialize;
 use tokio::sync::OwnedSemaphorePermit;
-use tokio::sync::broadcast::Receiver;
 use tokio::sync::broadcast::error::{RecvError, TryRecvError};
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
@@ -35,7 +36,7 @@ use super::caller::Caller;
 use super::problem::Problem;
 use super::rfc3339;
 use super::routes::App;
-use crate::gateway::ended::Ended;
+use crate::gateway::ended::{Ended, Watch};
 use crate::gateway::keys::Key;
 
 /// Streams at once, if there are twice as many connections.
@@ -65,7 +66,7 @@ struct Missed {
 
 /// What one client gets.
 struct Events {
-    ended: Receiver<Arc<Ended>>,
+    ended: Watch,
     key: Arc<Key>,
     stopping: CancellationToken,
     _stream: OwnedSemaphorePermit,

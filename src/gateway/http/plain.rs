@@ -5,10 +5,14 @@
 //!
 //! - `timeout=2s`, `timeout=1500ms`: how long to wait, 1 ms to 60 s; the product's by default;
 //! - `topic=/{product}/{device}/user/get`: one of the device's own topics, instead of the device itself;
-//! - `service=unlock`: one of its services, with JSON parameters.
+//! - `service=unlock`: one of its services, with JSON parameters;
+//! - `status=header`: that the response to an answer of the device's is 200, whatever its status.
 //!
-//! What the device has answered has the header `status-from: device`, and its status is the response's;
-//! every other response is a [problem](super::problem) of the gateway.
+//! What the device has answered has the header `status-from: device`, and its status is the response's, and
+//! in the header `device-status`; every other response is a [problem](super::problem) of the gateway.
+//!
+//! A browser, and other clients that repeat a request by themselves when the response is 408 (RFC 9110 §15.5.9),
+//! should ask for `status=header`: a device says 408 when it may have done a part of the work.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -36,6 +40,8 @@ use crate::gateway::call::{Answer, Call, Target};
 pub(super) const MESSAGE_ID: HeaderName = HeaderName::from_static("message-id");
 /// `device` on what a device has answered.
 const STATUS_FROM: HeaderName = HeaderName::from_static("status-from");
+/// The code of the device's status.
+const DEVICE_STATUS: HeaderName = HeaderName::from_static("device-status");
 /// The text of the device's status, percent-encoded; at most so many characters of it.
 const STATUS_MESSAGE: HeaderName = HeaderName::from_static("status-message");
 const STATUS_MESSAGE_LENGTH: usize = 256;
@@ -53,6 +59,14 @@ pub(super) struct Asked {
     timeout: Option<Duration>,
     topic: Option<String>,
     service: Option<String>,
+    status: Option<StatusIn>,
+}
+
+/// Where the device's status is told, too.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum StatusIn {
+    Header,
 }
 
 fn timeout<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Duration>, D::Error> {
@@ -94,12 +108,24 @@ pub(super) async fn call(
         Err(problem) => Err(problem),
     };
     let (outcome, mut response) = match result {
-        Ok((status, answer)) if status.as_u16() < 400 => ("ok", respond(status, answer)),
-        Ok((status, answer)) => ("device_error", respond(status, answer)),
+        Ok(answered) => (answered.outcome(), respond(answered)),
         Err(problem) => (problem.code(), problem.into_response()),
     };
     response.extensions_mut().insert(Outcome { product: None, result: outcome });
     response
+}
+
+/// What a device has answered, and how it is told.
+struct Answered {
+    status: StatusCode,
+    status_in: Option<StatusIn>,
+    answer: Answer,
+}
+
+impl Answered {
+    fn outcome(&self) -> &'static str {
+        if self.status.as_u16() < 400 { "ok" } else { "device_error" }
+    }
 }
 
 async fn answer(
@@ -108,12 +134,13 @@ async fn answer(
     query: Result<Query<Asked>, QueryRejection>,
     Caller(key): &Caller,
     request: Request,
-) -> Result<(StatusCode, Answer), Problem> {
+) -> Result<Answered, Problem> {
     let Path((product, device)) = path.map_err(|error| Problem::invalid(error.body_text()))?;
     let Query(asked) = query.map_err(|error| Problem::invalid(error.body_text()))?;
     if !key.may_call(&product) {
         return Err(not_allowed(&product));
     }
+    let status_in = asked.status;
     let (target, timeout) = asked.target()?;
     let (parts, body) = request.into_parts();
     let content_type = content_type(&parts)?;
@@ -129,7 +156,7 @@ async fn answer(
         api: "plain",
     };
     let answer = app.front.calls.clone().oneshot(call).await?;
-    Ok((status(&answer)?, answer))
+    Ok(Answered { status: status(&answer)?, status_in, answer })
 }
 
 fn content_type(parts: &Parts) -> Result<Option<Text>, Problem> {
@@ -139,10 +166,14 @@ fn content_type(parts: &Parts) -> Result<Option<Text>, Problem> {
 }
 
 /// What a device has answered, as a response.
-fn respond(status: StatusCode, answer: Answer) -> Response {
+fn respond(Answered { status, status_in, answer }: Answered) -> Response {
     let mut response = Response::new(Bytes::new().into());
-    *response.status_mut() = status;
+    *response.status_mut() = match status_in {
+        None => status,
+        Some(StatusIn::Header) => StatusCode::OK,
+    };
     let headers = response.headers_mut();
+    headers.insert(DEVICE_STATUS, status.as_u16().into());
     headers.insert(MESSAGE_ID, answer.message_id.into());
     headers.insert(STATUS_FROM, HeaderValue::from_static("device"));
     if let Some(message) = answer.status.message().and_then(message) {
@@ -223,10 +254,14 @@ mod tests {
     }
 
     fn answered(status: Status) -> Response {
+        answered_in(None, status)
+    }
+
+    fn answered_in(status_in: Option<StatusIn>, status: Status) -> Response {
         let content_type = Some("a/b".into());
         let answer = Answer { status, payload: "x".into(), content_type, message_id: u64::MAX };
         match super::status(&answer) {
-            Ok(status) => respond(status, answer),
+            Ok(status) => respond(Answered { status, status_in, answer }),
             Err(problem) => problem.into_response(),
         }
     }
@@ -237,6 +272,7 @@ mod tests {
             let response = answered(Status::new(code));
             assert_eq!(response.status().as_u16(), code);
             assert_eq!(response.headers()[STATUS_FROM], "device");
+            assert_eq!(response.headers()[DEVICE_STATUS], *code.to_string());
             assert_eq!(response.headers()[MESSAGE_ID], "18446744073709551615");
             assert_eq!(response.headers().contains_key(CONTENT_TYPE), ![204, 304].contains(&code));
         }
@@ -246,6 +282,19 @@ mod tests {
             assert!(!response.headers().contains_key(STATUS_FROM));
             assert_eq!(response.headers()[MESSAGE_ID], "18446744073709551615");
         }
+    }
+
+    #[test]
+    fn the_status_of_a_device_may_be_in_a_header_alone() {
+        assert_eq!(asked("status=header"), Ok((Target::Device, None)));
+        assert!(asked("status=body").is_err());
+        for code in [200, 204, 401, 408] {
+            let response = answered_in(Some(StatusIn::Header), Status::new(code));
+            assert_eq!(response.status(), StatusCode::OK);
+            assert_eq!(response.headers()[DEVICE_STATUS], *code.to_string());
+        }
+        let response = answered_in(Some(StatusIn::Header), Status::new(999));
+        assert_eq!(response.status(), StatusCode::BAD_GATEWAY);
     }
 
     #[test]
@@ -262,6 +311,7 @@ mod tests {
         let content_type = Some("a/b\r\nx: y".into());
         let answer =
             Answer { status: Status::new(200), payload: "x".into(), content_type, message_id: 1 };
-        assert_eq!(respond(StatusCode::OK, answer).headers()[CONTENT_TYPE], OCTETS);
+        let answered = Answered { status: StatusCode::OK, status_in: None, answer };
+        assert_eq!(respond(answered).headers()[CONTENT_TYPE], OCTETS);
     }
 }

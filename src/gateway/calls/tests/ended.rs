@@ -1,16 +1,12 @@
 //! Who looks on is told of each call that has ended.
 
-use tokio::sync::broadcast::Receiver;
-
 use super::*;
 use crate::dialect::Native;
-use crate::gateway::ended::Ended;
+use crate::gateway::ended::Watch;
 use crate::message::Request;
 use crate::requester::Requester;
 
-async fn told(
-    calls: &mut Receiver<Arc<Ended>>,
-) -> (Box<str>, Box<str>, &'static str, &'static str) {
+async fn told(calls: &mut Watch) -> (Box<str>, Box<str>, &'static str, &'static str) {
     let ended = calls.recv().await.unwrap();
     (ended.product.clone(), ended.device.clone(), ended.api, ended.outcome)
 }

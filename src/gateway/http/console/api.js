@@ -39,7 +39,7 @@ export async function ask(path, options = {}) {
     response = await fetch(path, { ...options, headers, cache: 'no-store' });
   } catch (error) {
     if (error.name === 'AbortError') throw error;
-    throw new Problem({ title: 'Nobody there', detail: 'The gateway cannot be reached.' });
+    throw new Problem({ code: 'unreachable', title: 'Nobody there', detail: 'The gateway cannot be reached.' });
   }
   if (response.status === 401) throw unknown();
   return response;

@@ -41,9 +41,13 @@ export class Call {
     element('payload').focus();
   }
 
+  // Forgets what was typed and answered, and a call that is not.
   clear() {
     this.#calling?.abort();
+    this.#calling = null;
+    this.#busy(false);
     element('call-form').reset();
+    show({ kind: '' });
     element('answer').hidden = true;
     this.#adapt();
   }
@@ -80,48 +84,48 @@ export class Call {
     const payload = read(element('payload').value, element('encoding').value);
     element('payload-error').textContent = payload ? '' : 'In hex a byte is two digits: 0a ff 20';
     if (!payload) return element('payload').focus();
-    const { path, headers } = this.#request();
-    this.#calling = new AbortController();
+    const { path, headers, of } = this.#request();
+    const calling = (this.#calling = new AbortController());
     this.#busy(true);
     const start = performance.now();
-    const took = () => `after ${milliseconds(performance.now() - start)}`;
+    const came = await this.#ask(path, { method: 'POST', body: payload, headers, signal: calling.signal });
+    // Nobody waits for it any more: the key was forgotten.
+    if (this.#calling !== calling) return;
+    this.#calling = null;
+    this.#busy(false);
+    show({ ...came, took: `of ${of} after ${milliseconds(performance.now() - start)}` });
+    if (came.error) this.#failed(came.error);
+  }
+
+  // What is to be shown.
+  async #ask(path, options) {
     try {
-      const options = { method: 'POST', body: payload, headers, signal: this.#calling.signal };
       const response = await ask(path, options);
-      if (response.headers.get('status-from') === 'device') {
-        const bytes = new Uint8Array(await response.arrayBuffer());
-        showAnswer(response, bytes, took());
-      } else {
-        showProblem(await Problem.of(response), took());
-      }
+      if (response.headers.get('status-from') !== 'device') return problem(await Problem.of(response));
+      return answer(response, new Uint8Array(await response.arrayBuffer()));
     } catch (error) {
-      if (error.name === 'AbortError') {
-        showProblem({ code: 'cancelled', title: 'You gave it up', detail: advice('timeout') }, took());
-      } else {
-        showProblem(error, took());
-        this.#failed(error);
-      }
-    } finally {
-      this.#calling = null;
-      this.#busy(false);
+      if (error.name !== 'AbortError') return { ...problem(error), error };
+      return problem({ code: 'cancelled', title: 'You gave it up', detail: advice('timeout') });
     }
   }
 
   #request() {
     const value = (name) => element(name).value.trim();
-    const query = new URLSearchParams();
+    // Of a 408 of the device's a browser would ask again by itself.
+    const query = new URLSearchParams({ status: 'header' });
     if (value('timeout')) query.set('timeout', `${Math.round(Number(value('timeout')) * 1000)}ms`);
     if (this.#target !== 'device') query.set(this.#target, value(this.#target));
     const [product, device] = [value('product'), value('device')].map(encodeURIComponent);
     const contentType = element('content-type-field').hidden ? '' : value('content-type');
     // Without one a browser adds none to bytes.
     const headers = contentType ? { 'content-type': contentType } : {};
-    return { path: `v1/devices/${product}/${device}/call?${query}`, headers };
+    return { path: `v1/devices/${product}/${device}/call?${query}`, headers, of: value('device') };
   }
 
   #busy(calling) {
     element('send').textContent = calling ? 'Calling…' : 'Call';
     element('send').setAttribute('aria-disabled', calling);
+    if (document.activeElement === element('cancel')) element('send').focus();
     element('cancel').hidden = !calling;
     if (calling) element('answer').classList.add('old');
   }
@@ -135,15 +139,15 @@ function read(text, encoding) {
   return Uint8Array.from(digits.match(/../g) ?? [], (pair) => parseInt(pair, 16));
 }
 
-function showAnswer(response, bytes, took) {
-  const failed = response.status >= 400;
+function answer(response, bytes) {
+  const status = response.headers.get('device-status');
+  const failed = status >= 400;
   const text = decode(bytes);
   const shown = text ?? dump(bytes.subarray(0, SHOWN / 8));
-  show({
+  return {
     kind: failed ? 'bad' : 'ok',
-    badge: String(response.status),
+    badge: status,
     title: failed ? 'The device answered with an error' : 'The device answered',
-    took,
     detail: decodeURIComponentSafely(response.headers.get('status-message')),
     body: bytes.length ? shown.slice(0, SHOWN) : '',
     note: [
@@ -153,31 +157,29 @@ function showAnswer(response, bytes, took) {
       response.headers.get('content-type'),
       `message id ${response.headers.get('message-id')}`,
     ].filter(Boolean).join(' · '),
-  });
+  };
 }
 
-function showProblem({ status, code, title, detail }, took) {
-  show({
+function problem({ status, code, title, detail }) {
+  return {
     kind: 'bad',
     badge: code || 'failed',
     title: sentence(detail ?? 'It did not work.'),
-    took,
     detail: advice(code),
-    body: '',
     note: status ? `${title} (${status}), code ${code}` : title,
-  });
+  };
 }
 
-function show({ kind, badge, title, took, detail, body, note }) {
+function show({ kind, badge = '', title = '', took = '', detail = '', body = '', note = '' }) {
   const answer = element('answer');
   answer.className = `answer ${kind}`;
   element('answer-badge').textContent = badge;
   element('answer-title').textContent = title;
   element('answer-took').textContent = took;
-  element('answer-detail').textContent = detail ?? '';
+  element('answer-detail').textContent = detail;
   element('answer-body').textContent = body;
   element('answer-body').hidden = !body;
-  element('answer-note').textContent = note ?? '';
+  element('answer-note').textContent = note;
   answer.hidden = false;
   answer.scrollIntoView({ block: 'nearest' });
 }

@@ -38,8 +38,11 @@ function leave(why) {
   element('key').focus();
 }
 
+let signingIn = false;
 element('sign-in').addEventListener('submit', async (event) => {
   event.preventDefault();
+  if (signingIn) return;
+  signingIn = true;
   key.set(element('key').value.trim());
   element('key-error').textContent = '';
   try {
@@ -51,6 +54,8 @@ element('sign-in').addEventListener('submit', async (event) => {
     key.forget();
     element('key-error').textContent = error.detail ?? error.message;
     element('key').select();
+  } finally {
+    signingIn = false;
   }
 });
 element('forget').addEventListener('click', () => leave(''));

@@ -5,6 +5,8 @@ import { DIALECTS, age, plural } from './words.js';
 
 const SHOWN = 100;
 const AGAIN = 5000;
+// Then it counts as failed.
+const PATIENCE = 20_000;
 
 const element = (id) => document.getElementById(id);
 
@@ -23,7 +25,7 @@ export class Devices {
     this.#failed = failed;
     element('filter').addEventListener('input', () => this.refresh());
     document.addEventListener('visibilitychange', () => {
-      if (!document.hidden && this.#timer) this.refresh();
+      if (!document.hidden && this.#asking) this.refresh();
     });
   }
 
@@ -37,8 +39,7 @@ export class Devices {
     clearTimeout(this.#timer);
     this.#asking?.abort();
     const asking = (this.#asking = new AbortController());
-    // While nobody sees it, it waits.
-    this.#timer = setTimeout(() => !document.hidden && this.refresh(), AGAIN);
+    const late = setTimeout(() => asking.abort(new DOMException('', 'TimeoutError')), PATIENCE);
     try {
       const query = new URLSearchParams({ limit: SHOWN });
       const text = element('filter').value.trim();
@@ -51,13 +52,18 @@ export class Devices {
       if (error.name === 'AbortError') return;
       element('devices-error').textContent = `The list is not up to date. ${error.detail ?? error.message}`;
       this.#failed(error);
+    } finally {
+      clearTimeout(late);
+      // While nobody sees it, it waits.
+      const again = () => !document.hidden && this.refresh();
+      if (this.#asking === asking) this.#timer = setTimeout(again, AGAIN);
     }
   }
 
   stop() {
     clearTimeout(this.#timer);
-    this.#timer = 0;
     this.#asking?.abort();
+    this.#asking = null;
     this.#rows.forEach((row) => row.element.remove());
     this.#rows.clear();
     this.#dialects.clear();
@@ -77,6 +83,7 @@ export class Devices {
     const names = new Set(devices.map(({ product, device }) => `${product}/${device}`));
     for (const [name, row] of this.#rows) {
       if (names.has(name)) continue;
+      if (document.activeElement === row.button) element('filter').focus();
       row.element.remove();
       this.#rows.delete(name);
     }

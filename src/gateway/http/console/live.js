@@ -37,15 +37,17 @@ export class Live {
     this.#calls = [];
     this.#missed = 0;
     element('pause').setAttribute('aria-pressed', false);
+    for (const id of ['calls', 'numbers', 'reasons', 'picture']) element(id).replaceChildren();
     this.#draw();
   }
 
   // Until it is stopped. When the stream ends, another one is tried after a pause.
   async run() {
+    this.#stop.abort();
     const { signal } = (this.#stop = new AbortController());
     let pause = 0;
     while (!signal.aborted) {
-      say('wait', 'Connecting…');
+      if (!pause) say('wait', 'Connecting…');
       let why;
       try {
         await this.#follow(signal, () => (pause = 0));
@@ -105,7 +107,7 @@ export class Live {
     element('live').hidden = calls.length === 0;
     element('live-note').hidden = calls.length > 0;
     element('live-missed').textContent = this.#missed
-      ? `${plural(this.#missed, 'call')} ended faster than this page could take, and are not here.`
+      ? `Up to ${plural(this.#missed, 'call')} ended faster than this page could take, and are not here.`
       : '';
     if (!calls.length) return;
     const failures = calls.filter(({ outcome }) => outcome !== 'ok');
@@ -118,7 +120,8 @@ export class Live {
 
 function numbers(calls, failures) {
   const sorted = calls.map((call) => call.milliseconds).sort((a, b) => a - b);
-  const at = (share) => milliseconds(sorted[Math.min(sorted.length - 1, Math.floor(sorted.length * share))]);
+  // By nearest rank.
+  const at = (share) => milliseconds(sorted[Math.ceil(sorted.length * share) - 1]);
   const share = Math.round((failures.length / calls.length) * 1000) / 10;
   const last = calls.length === KEPT ? `Last ${KEPT} calls` : 'Calls';
   const all = [
@@ -195,12 +198,14 @@ async function* blocks(body) {
 // Less when the network is back or the signal is given.
 function sleep(pause, signal) {
   return new Promise((resolve) => {
-    const timer = setTimeout(resolve, pause);
     const end = () => {
       clearTimeout(timer);
+      signal.removeEventListener('abort', end);
+      window.removeEventListener('online', end);
       resolve();
     };
-    signal.addEventListener('abort', end, { once: true });
-    window.addEventListener('online', end, { once: true });
+    const timer = setTimeout(end, pause);
+    signal.addEventListener('abort', end);
+    window.addEventListener('online', end);
   });
 }

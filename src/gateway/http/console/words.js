@@ -53,6 +53,7 @@ const ADVICE = {
   not_subscribed: 'Its program does not subscribe to the topic of requests.',
   timeout: 'It may have done what it was asked.',
   lost: 'It may have done what it was asked.',
+  unreachable: 'It may have done what it was asked.',
   unavailable: 'It was not asked; try again.',
   too_many: 'Try again.',
 };

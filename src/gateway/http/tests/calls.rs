@@ -152,12 +152,3 @@ async fn half_of_the_connections_are_left_to_others() {
     let text = request("GET", "/v1/calls", "", "");
     second.ask(&text).await.is_problem(503, "too_many");
 }
-
-#[test]
-fn the_readme_says_how_many() {
-    let readme = include_str!("../../../../README.md");
-    assert!(readme.contains(&format!("| gateway: streams of ended calls | {STREAMS}, ")));
-    let waiting = format!("{},{:03}", WAITING / 1000, WAITING % 1000);
-    let row = format!("| gateway: ended calls that a stream has not taken yet | {waiting} |");
-    assert!(readme.contains(&row), "{row}");
-}
