@@ -22,7 +22,7 @@ pub(crate) fn listeners() -> io::Result<Vec<TcpListener>> {
 }
 
 /// With `Accept=yes` it would be a connection, of which nothing can be accepted.
-#[cfg(unix)]
+#[cfg(all(unix, not(target_vendor = "apple")))]
 fn listens(socket: &TcpListener) -> io::Result<()> {
     if rustix::net::sockopt::socket_acceptconn(socket)? {
         return Ok(());
@@ -30,7 +30,7 @@ fn listens(socket: &TcpListener) -> io::Result<()> {
     Err(io::Error::new(io::ErrorKind::InvalidInput, "it does not listen"))
 }
 
-#[cfg(not(unix))]
+#[cfg(any(not(unix), target_vendor = "apple"))]
 fn listens(_: &TcpListener) -> io::Result<()> {
     Ok(())
 }

@@ -18,8 +18,8 @@ use crate::gateway::devices::Whereabouts;
 /// | `NoResponder` | connected | [`NotSubscribed`](CallError::NotSubscribed) |
 /// | `NoResponder` | elsewhere | as `Offline` |
 /// | `Overloaded` | | [`TooMany`](CallError::TooMany) of the gateway: its connection is behind, or it has no short id left |
-/// | `Disconnected`, `Closed` | | [`Unavailable`](CallError::Unavailable) |
-/// | `Disconnected` when it may have been delivered | | [`Lost`](CallError::Lost) |
+/// | `Disconnected` | | [`Unavailable`](CallError::Unavailable) |
+/// | `Disconnected` when it may have been delivered, `Closed` | | [`Lost`](CallError::Lost) |
 pub(in crate::gateway) fn explain(
     error: RequestError,
     in_flight: usize,
@@ -42,7 +42,7 @@ pub(in crate::gateway) fn explain(
             CallError::Unavailable("the broker is away")
         }
         RequestError::Disconnected(_) => CallError::Lost("the broker went away"),
-        RequestError::Closed => CallError::Unavailable("the connection to the broker is closed"),
+        RequestError::Closed => CallError::Lost("the connection to the broker was closed"),
         RequestError::InvalidRequest(InvalidRequest::TooLarge { .. })
         | RequestError::Rejected(ReasonCode::PACKET_TOO_LARGE) => CallError::TooLarge,
         RequestError::InvalidRequest(what) => CallError::Invalid(what.to_string().into()),
@@ -56,6 +56,14 @@ pub(super) fn absent(whereabouts: Whereabouts) -> Option<CallError> {
         Whereabouts::Connected { .. } => None,
         Whereabouts::JustLost => Some(CallError::HalfOpen),
         Whereabouts::Absent => Some(CallError::Offline),
+    }
+}
+
+/// A requester that cannot be asked has sent nothing; `Closed` alone does not say so.
+pub(in crate::gateway) fn unsent(error: RequestError) -> RequestError {
+    match error {
+        RequestError::Closed => RequestError::Disconnected(Delivery::NotDelivered),
+        other => other,
     }
 }
 
@@ -110,6 +118,7 @@ mod tests {
                 RequestError::Disconnected(Delivery::Unknown),
                 CallError::Lost("the broker went away"),
             ),
+            (RequestError::Closed, CallError::Lost("the connection to the broker was closed")),
             (RequestError::from(too_large), CallError::TooLarge),
             (RequestError::Rejected(ReasonCode::PACKET_TOO_LARGE), CallError::TooLarge),
         ] {

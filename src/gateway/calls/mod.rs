@@ -29,10 +29,11 @@ use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use futures_util::FutureExt;
 use tokio_util::sync::CancellationToken;
 use tower::util::BoxCloneSyncService;
 
-pub(super) use self::explain::explain;
+pub(super) use self::explain::{explain, unsent};
 use self::limits::Limiter;
 pub(super) use self::publish::Outlet;
 use self::switchboard::Switchboard;
@@ -184,8 +185,9 @@ impl Platform {
         self.link.is_connected()
     }
 
-    /// Leaves the cluster at once, so that others take over, and answers no more native requesters. Those
-    /// who call until `callers` ends still may; after it no new calls are taken (`Unavailable`). Calls in flight
+    /// Leaves the cluster at once, so that others take over, and answers no more native requesters; where there
+    /// is none, it answers them as long as others. Those who call until `callers` ends still may; after it no
+    /// new calls are taken (`Unavailable`). Calls in flight
     /// end, or are given up after `grace`. Then the link is closed.
     ///
     /// # Cancel safety
@@ -195,16 +197,19 @@ impl Platform {
         let end = tokio::time::Instant::now() + grace;
         let left = || end.saturating_duration_since(tokio::time::Instant::now());
         let Responders { front, passed_on } = std::mem::take(&mut *self.responders());
+        let callers = callers.shared();
         let leaving = async {
-            if let Some(cluster) = cluster {
-                let _ = tokio::time::timeout_at(end, cluster.leave()).await;
+            match cluster {
+                Some(cluster) => drop(tokio::time::timeout_at(end, cluster.leave()).await),
+                // Nobody else answers native requesters.
+                None => callers.clone().await,
             }
             if let Some(front) = front {
                 front.shutdown(left()).await;
             }
         };
         let ending = async {
-            callers.await;
+            callers.clone().await;
             limiter.close();
             if tokio::time::timeout_at(end, limiter.idle()).await.is_err() {
                 over.cancel();

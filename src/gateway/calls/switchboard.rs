@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 use tower::{Service, ServiceExt};
 
 use super::address::is_own;
-use super::explain::{absent, explain, not_built};
+use super::explain::{absent, explain, not_built, unsent};
 use super::limits::{Limiter, Slot};
 use super::message_id;
 use super::publish::Outlet;
@@ -233,7 +233,7 @@ async fn ask(
     let mut requester = asker.requester;
     match timeout_at(deadline.into(), requester.ready()).await {
         Ok(Ok(_)) => {}
-        Ok(Err(error)) => return (Err(error), None),
+        Ok(Err(error)) => return (Err(unsent(error)), None),
         Err(_) => return (Err(RequestError::Timeout), None),
     }
     let call = requester.call(request);
@@ -244,7 +244,7 @@ async fn ask(
 /// How a call has ended, in one word.
 fn outcome(result: &Result<Answer, Failure>) -> &'static str {
     match result {
-        Ok(answer) if answer.status.code() < 400 => "ok",
+        Ok(answer) if (200..400).contains(&answer.status.code()) => "ok",
         Ok(_) => "device_error",
         Err(failure) => failure.why.code(),
     }

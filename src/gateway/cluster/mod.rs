@@ -52,7 +52,7 @@ use self::announcer::{Announcer, Leave};
 pub(super) use self::members::MAX_MEMBERS;
 use self::members::{Member, Members};
 use super::call::{Answer, Call, CallError, Failure};
-use super::calls::explain;
+use super::calls::{explain, unsent};
 use super::config;
 use super::level::is_level;
 use super::now;
@@ -253,7 +253,7 @@ impl Cluster {
     async fn ask(&self, request: Request, deadline: Instant) -> Result<Response, RequestError> {
         let mut requester = self.requester.clone();
         match timeout_at(deadline.into(), requester.ready()).await {
-            Ok(ready) => ready?.call(request).await,
+            Ok(ready) => ready.map_err(unsent)?.call(request).await,
             Err(_) => Err(RequestError::Timeout),
         }
     }

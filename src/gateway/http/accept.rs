@@ -21,6 +21,8 @@ const PAUSE: Duration = Duration::from_millis(100);
 /// Owns the listeners and the tasks of all connections.
 pub(super) struct Acceptor {
     listeners: Vec<TcpListener>,
+    /// Somebody else has them too: who waits is served by the next server.
+    shared: bool,
     /// Which listener is asked first, so that a busy one does not keep out the others.
     first: usize,
     slots: Arc<Semaphore>,
@@ -28,9 +30,14 @@ pub(super) struct Acceptor {
 }
 
 impl Acceptor {
-    pub(super) fn new(listeners: Vec<TcpListener>, limit: usize, serving: Serving) -> Self {
+    pub(super) fn new(
+        listeners: Vec<TcpListener>,
+        shared: bool,
+        limit: usize,
+        serving: Serving,
+    ) -> Self {
         let slots = Arc::new(Semaphore::new(limit.clamp(1, Semaphore::MAX_PERMITS)));
-        Self { listeners, first: 0, slots, serving }
+        Self { listeners, shared, first: 0, slots, serving }
     }
 
     /// Until it is told to stop, and for how long requests may then take; or until nobody can tell it any
@@ -43,7 +50,10 @@ impl Acceptor {
             () = self.accept_all(&mut connections) => Duration::ZERO,
             () = keep_loaded(tls) => Duration::ZERO,
         };
-        self.take_waiting(&mut connections);
+        let listeners = std::mem::take(&mut self.listeners);
+        if !self.shared {
+            self.take_waiting(listeners, &mut connections);
+        }
         self.serving.stopping.cancel();
         let all = async { while connections.join_next().await.is_some() {} };
         if timeout(grace, all).await.is_err() {
@@ -84,15 +94,18 @@ impl Acceptor {
 
     /// Listens no more. Who waits in a backlog would be cut off with it, and may have sent a request. So
     /// those are accepted for whom there is a slot; without tokio, which may not have seen them yet.
-    fn take_waiting(&mut self, connections: &mut JoinSet<()>) {
-        for listener in std::mem::take(&mut self.listeners) {
-            let Ok(listener) = listener.into_std() else { continue };
+    fn take_waiting(&self, listeners: Vec<TcpListener>, connections: &mut JoinSet<()>) {
+        for listener in listeners.into_iter().filter_map(|it| it.into_std().ok()) {
             while let Ok(slot) = Arc::clone(&self.slots).try_acquire_owned() {
-                let Ok((stream, _)) = listener.accept() else { break };
-                let stream =
-                    stream.set_nonblocking(true).and_then(|()| TcpStream::from_std(stream));
-                if let Ok(stream) = stream {
-                    self.serve(stream, slot, connections);
+                let accepted = listener.accept().and_then(|(stream, _)| {
+                    stream.set_nonblocking(true)?;
+                    TcpStream::from_std(stream)
+                });
+                match accepted {
+                    Ok(stream) => self.serve(stream, slot, connections),
+                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                    Err(error) if is_exhausted(&error) => break,
+                    Err(_) => {} // of one connection
                 }
             }
         }

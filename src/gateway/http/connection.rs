@@ -2,9 +2,13 @@
 
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use axum::Router;
+use axum::extract::{Request, State};
+use axum::http::HeaderValue;
+use axum::http::header::CONNECTION;
+use axum::middleware::Next;
+use axum::response::Response;
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
@@ -54,53 +58,33 @@ impl Serving {
         }
     }
 
+    /// When the server stops, a request may be on its way: of who has just connected, or keeps the connection.
+    /// hyper would close it at once. So one is waited for; its answer closes the connection, as [all](closing)
+    /// do then.
     async fn speak(&self, stream: impl AsyncRead + AsyncWrite + Unpin) {
-        let begun = Arc::<AtomicBool>::default();
-        let stream = Patient::new(stream, self.patience.write, Arc::clone(&begun));
-        let mut connection = self.http(stream, true);
-        let ended = tokio::select! {
-            // First, so that no answer promises that the connection stays.
-            biased;
-            () = self.stopping.cancelled() => {
-                if !begun.load(Ordering::Relaxed) {
-                    return self.last_request(connection.into_parts().io.into_inner()).await;
-                }
-                finish(connection).await
-            }
-            ended = &mut connection => ended,
-        };
-        log(ended);
-    }
-
-    /// The server stops, and nothing was read of this connection yet: hyper would close it, and the
-    /// request of who has connected just before, which is on its way, would be lost.
-    async fn last_request<S: AsyncRead + AsyncWrite + Unpin>(&self, stream: Patient<S>) {
-        let mut connection = self.http(stream, false);
+        let mut connection = self.http(Patient::new(stream, self.patience.write));
         let ended = tokio::select! {
             ended = &mut connection => ended,
-            () = sleep(self.patience.newcomer) => finish(connection).await,
+            () = self.too_late() => finish(connection).await,
         };
-        log(ended);
+        if let Err(error) = ended {
+            tracing::debug!(%error, "an HTTP connection ended early");
+        }
     }
 
-    fn http<S: AsyncRead + AsyncWrite + Unpin>(
-        &self,
-        stream: Patient<S>,
-        keep_alive: bool,
-    ) -> Http<S> {
+    fn http<S: AsyncRead + AsyncWrite + Unpin>(&self, stream: Patient<S>) -> Http<S> {
         http1::Builder::new()
             .timer(TokioTimer::new())
             .header_read_timeout(self.patience.headers)
-            .keep_alive(keep_alive)
             .max_header_size(HEAD)
             .max_buf_size(HEAD)
             .serve_connection(TokioIo::new(stream), self.service.clone())
     }
 
-    /// The server has stopped so long ago that no handshake is waited for any more.
+    /// The server has stopped so long ago that nobody is waited for any more.
     async fn too_late(&self) {
         self.stopping.cancelled().await;
-        sleep(self.patience.newcomer).await;
+        sleep(self.patience.last_request).await;
     }
 }
 
@@ -110,8 +94,11 @@ async fn finish<S: AsyncRead + AsyncWrite + Unpin>(mut connection: Http<S>) -> h
     connection.await
 }
 
-fn log(ended: hyper::Result<()>) {
-    if let Err(error) = ended {
-        tracing::debug!(%error, "an HTTP connection ended early");
+/// Says that the connection is closed behind an answer that is given while the server stops.
+pub(super) async fn closing(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
+    let mut response = next.run(request).await;
+    if app.stopping.is_cancelled() {
+        response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
     }
+    response
 }

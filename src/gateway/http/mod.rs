@@ -20,7 +20,7 @@
 //! | request line and headers | 128 KiB, 100 headers, 10 s | 431, or the connection is closed |
 //! | path and query | 65,534 bytes | 414 |
 //! | request body | [`Http::body`](super::config::Http::body), 30 s | 413, 408 |
-//! | the first request of who has just connected when it stops | 1 s | the connection is closed |
+//! | a last request of who is connected when it stops | 1 s | the connection is closed |
 //! | writing without progress | 30 s | the connection is closed, and its call cancelled |
 //! | nonces of one key that are remembered | 1,000,000, for [`Http::replay_window`](super::config::Http::replay_window) after the time that was signed | 429, in Aliyun's words |
 //! | devices in one list | 1,000 | the next page |

@@ -1,9 +1,7 @@
-//! A stream that gives up on a peer that takes nothing, and tells when one has begun.
+//! A stream that gives up on a peer that takes nothing.
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -17,17 +15,14 @@ pin_project! {
         #[pin]
         inner: S,
         patience: Duration,
-        // Something was read.
-        begun: Arc<AtomicBool>,
         // While a write waits.
         stalled: Option<Pin<Box<Sleep>>>,
     }
 }
 
 impl<S> Patient<S> {
-    /// `begun` becomes true when something was read.
-    pub(super) fn new(inner: S, patience: Duration, begun: Arc<AtomicBool>) -> Self {
-        Self { inner, patience, begun, stalled: None }
+    pub(super) fn new(inner: S, patience: Duration) -> Self {
+        Self { inner, patience, stalled: None }
     }
 
     fn written<T>(
@@ -52,13 +47,7 @@ impl<S: AsyncRead> AsyncRead for Patient<S> {
         cx: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        let this = self.project();
-        let before = buffer.filled().len();
-        let read = this.inner.poll_read(cx, buffer);
-        if buffer.filled().len() > before {
-            this.begun.store(true, Ordering::Relaxed);
-        }
-        read
+        self.project().inner.poll_read(cx, buffer)
     }
 }
 
@@ -99,19 +88,7 @@ mod tests {
     use super::*;
 
     fn patient(stream: DuplexStream) -> Patient<DuplexStream> {
-        Patient::new(stream, Duration::from_secs(30), Arc::default())
-    }
-
-    #[tokio::test]
-    async fn it_tells_when_something_was_read() {
-        let (near, mut far) = duplex(4);
-        let begun = Arc::<AtomicBool>::default();
-        let mut near = Patient::new(near, Duration::from_secs(30), Arc::clone(&begun));
-        assert!(tokio_test::task::spawn(near.read_u8()).poll().is_pending());
-        assert!(!begun.load(Ordering::Relaxed));
-        far.write_u8(1).await.unwrap();
-        near.read_u8().await.unwrap();
-        assert!(begun.load(Ordering::Relaxed));
+        Patient::new(stream, Duration::from_secs(30))
     }
 
     #[tokio::test(start_paused = true)]

@@ -13,6 +13,7 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 use super::body::{Bounds, Unread};
+use super::connection::closing;
 use super::metrics::{Metrics, count};
 use super::outcome::Outcome;
 use super::problem::Problem;
@@ -78,6 +79,7 @@ pub(super) fn router(app: Arc<App>) -> Router {
         .fold(Router::new(), add)
         .fallback(not_found)
         .method_not_allowed_fallback(method_not_allowed)
+        .layer(from_fn_with_state(Arc::clone(&app), closing))
         .with_state(app)
 }
 

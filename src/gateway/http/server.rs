@@ -29,8 +29,8 @@ pub(super) struct Patience {
     pub(super) body: Duration,
     /// For the client to take more of a response.
     pub(super) write: Duration,
-    /// For who has just connected when the server stops.
-    pub(super) newcomer: Duration,
+    /// For a last request of who is connected when the server stops.
+    pub(super) last_request: Duration,
     /// Until the files of TLS are looked at again.
     pub(super) certificates: Duration,
 }
@@ -44,8 +44,15 @@ const LONG: Duration = Duration::from_secs(30);
 impl Default for Patience {
     fn default() -> Self {
         let certificates = Duration::from_mins(1);
-        let newcomer = Duration::from_secs(1);
-        Self { handshake: SHORT, headers: SHORT, body: LONG, write: LONG, newcomer, certificates }
+        let last_request = Duration::from_secs(1);
+        Self {
+            handshake: SHORT,
+            headers: SHORT,
+            body: LONG,
+            write: LONG,
+            last_request,
+            certificates,
+        }
     }
 }
 
@@ -85,6 +92,7 @@ impl Server {
         let load = |files: &TlsFiles| files.server().check_every(patience.certificates).load();
         let tls = config.tls.as_ref().map(load).transpose();
         let tls = tls.map_err(|source| GatewayError::Tls { place: "http.tls", source })?;
+        let shared = !there.is_empty();
         let listeners = listen(&config.listen, there).await?;
         let (local_addrs, listeners): (_, Vec<_>) = listeners.into_iter().unzip();
         let stopping = CancellationToken::new();
@@ -97,7 +105,7 @@ impl Server {
             stopping,
         };
         let (stop, stopped) = oneshot::channel();
-        let acceptor = Acceptor::new(listeners, config.connections, serving);
+        let acceptor = Acceptor::new(listeners, shared, config.connections, serving);
         let mut accepting = JoinSet::new();
         accepting.spawn(acceptor.run(stopped));
         Ok(Self { local_addrs, stop, accepting })
@@ -108,8 +116,8 @@ impl Server {
         &self.local_addrs
     }
 
-    /// Accepts no more, closes what is idle, and lets requests in flight finish for up to `grace`; who has
-    /// just connected may still send one. When it returns, no connection and no task is left.
+    /// Accepts no more, closes what is idle a second later, and lets requests in flight finish for up to
+    /// `grace`. When it returns, no connection and no task is left.
     ///
     /// # Cancel safety
     /// Dropping the future stops it at once.

@@ -38,4 +38,12 @@ async fn calls_fail_at_once_while_the_broker_is_away_and_go_on_afterwards() {
     assert!(device_link.connected().await && link.connected().await);
     assert_eq!(make(&platform, call("ali", "quick")).await.unwrap().payload, "ok");
     assert_eq!(refused(&platform, call("ali", "absent")).await, CallError::Offline);
+
+    // As when another client takes its identifier over.
+    let running = tokio::spawn(platform.calls().oneshot(call("ali", "never")));
+    questions.recv().await.unwrap();
+    link.close();
+    let lost = CallError::Lost("the connection to the broker was closed");
+    assert_eq!(running.await.unwrap().unwrap_err().why, lost, "it may have been executed");
+    assert_eq!(refused(&platform, call("ali", "quick")).await, away);
 }

@@ -56,20 +56,23 @@ async fn a_shutdown_lets_calls_finish_and_takes_no_more() {
     within(stopping).await.unwrap();
 }
 
-/// The request of who has connected may be on its way.
+/// The request of who has connected, or keeps a connection, may be on its way.
 #[tokio::test]
-async fn who_has_just_connected_when_it_stops_may_still_call() {
-    let patience = Patience { newcomer: LIMIT * 2, ..Patience::default() };
+async fn who_is_connected_when_it_stops_may_still_call() {
+    let patience = Patience { last_request: LIMIT * 2, ..Patience::default() };
     let gateway = Gateway::start_with(local(), patience).await;
-    let (mut newcomer, mut idle) = (gateway.client().await, gateway.client().await);
+    let (mut newcomer, mut keeping) = (gateway.client().await, gateway.client().await);
     // So both are accepted.
-    assert_eq!(idle.ask(HEALTH).await.status, 200);
+    assert_eq!(keeping.ask(HEALTH).await.status, 200);
+    let address = gateway.server.local_addrs()[0];
     let stopping = tokio::spawn(gateway.server.shutdown(LIMIT * 2));
-    idle.closed().await;
-    let reply = newcomer.ask(&call("echo", "hello")).await;
-    assert_eq!((reply.status, reply.text()), (200, "hello"));
-    assert_eq!(reply.header("connection"), "close");
-    newcomer.closed().await;
+    while TcpStream::connect(address).await.is_ok() {}
+    for client in [&mut newcomer, &mut keeping] {
+        let reply = client.ask(&call("echo", "hello")).await;
+        assert_eq!((reply.status, reply.text()), (200, "hello"));
+        assert_eq!(reply.header("connection"), "close");
+        client.closed().await;
+    }
     within(stopping).await.unwrap();
 }
 
