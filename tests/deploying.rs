@@ -144,7 +144,7 @@ fn alerts_are_those_of_the_page_and_each_has_a_test() {
 }
 
 #[test]
-fn the_dashboard_is_one_that_grafana_loads() {
+fn the_dashboard_has_the_shape_that_grafana_expects() {
     let dashboard: Value = serde_json::from_str(DASHBOARD).expect("JSON");
     for (field, is) in [("title", "RRPC gateway"), ("uid", "rrpc-gateway")] {
         assert_eq!(dashboard[field], is);

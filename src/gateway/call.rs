@@ -1,5 +1,6 @@
 //! What the HTTP front asks for, and what it gets.
 
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
@@ -21,7 +22,7 @@ pub(crate) struct Call {
     /// `None`: the product's.
     pub(crate) timeout: Option<Duration>,
     /// The id of the access key that asks; `None` for one that another gateway has counted.
-    pub(crate) key: Option<Box<str>>,
+    pub(crate) key: Option<Arc<str>>,
     /// What it came through: `plain`, `aliyun`, `tencent`, `native`, or another `gateway`.
     pub(crate) api: &'static str,
 }
@@ -183,7 +184,7 @@ pub(crate) struct Publication {
     pub(crate) content_type: Option<Text>,
     pub(crate) user_properties: UserProperties,
     pub(crate) message_expiry: Option<u32>,
-    pub(crate) key: Option<Box<str>>,
+    pub(crate) key: Option<Arc<str>>,
 }
 
 /// Publishes to devices; resolves to a message id.

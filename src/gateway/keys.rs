@@ -12,7 +12,7 @@ use super::config::AccessKey;
 /// The access keys, by their ids and by their bearer tokens.
 #[derive(Default)]
 pub(crate) struct Keys {
-    by_id: HashMap<Box<str>, Arc<Key>>,
+    by_id: HashMap<Arc<str>, Arc<Key>>,
     /// By the token's digest, so that a lookup tells nothing of how much of a token is right.
     by_token: HashMap<[u8; 32], Arc<Key>>,
 }
@@ -20,7 +20,7 @@ pub(crate) struct Keys {
 /// One access key.
 #[derive(Debug)]
 pub(crate) struct Key {
-    pub(crate) id: Box<str>,
+    pub(crate) id: Arc<str>,
     /// `None`: it signs nothing.
     pub(crate) secret: Option<SecretString>,
     /// `None`: all.

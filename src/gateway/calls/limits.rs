@@ -55,16 +55,15 @@ impl Limiter {
         self: &Arc<Self>,
         product: &str,
         device: &str,
-        key: Option<&str>,
+        key: Option<&Arc<str>>,
     ) -> Result<Slot, CallError> {
         let device = name(product, device);
-        let key: Option<Arc<str>> = key.map(Into::into);
         let Limits { in_flight, per_device, per_key, .. } = self.limits;
         let mut counts = self.lock();
         if counts.closed {
             return Err(CLOSED);
         }
-        let of_key = key.as_ref().and_then(|key| counts.keys.get(key)).copied().unwrap_or_default();
+        let of_key = key.and_then(|key| counts.keys.get(key)).copied().unwrap_or_default();
         let reached = if counts.all >= in_flight {
             Some(InFlight::Gateway(in_flight))
         } else if counts.of_device(&device) >= per_device {
@@ -79,11 +78,11 @@ impl Limiter {
         }
         counts.all += 1;
         *counts.devices.entry(Arc::clone(&device)).or_default() += 1;
-        if let Some(key) = &key {
+        if let Some(key) = key {
             *counts.keys.entry(Arc::clone(key)).or_default() += 1;
         }
         drop(counts);
-        Ok(Slot { limiter: Arc::clone(self), device, key })
+        Ok(Slot { limiter: Arc::clone(self), device, key: key.cloned() })
     }
 
     pub(super) fn in_flight(&self) -> usize {
@@ -168,7 +167,8 @@ mod tests {
     #[test]
     fn each_limit_is_reached_on_its_own_and_freed_by_the_drop() {
         let limiter = limiter(3, 2, 2);
-        let enter = |device, key| limiter.enter("p", device, key);
+        let enter =
+            |device, key: Option<&str>| limiter.enter("p", device, key.map(Arc::from).as_ref());
         let first = enter("a", Some("k")).unwrap();
         let second = enter("a", None).unwrap();
         let too_many = |limit| CallError::TooMany(limit);
@@ -186,10 +186,10 @@ mod tests {
     #[test]
     fn a_refusal_counts_nothing() {
         let limiter = limiter(10, 1, 1);
-        let _first = limiter.enter("p", "a", Some("k")).unwrap();
+        let _first = limiter.enter("p", "a", Some(&"k".into())).unwrap();
         for _ in 0..3 {
             limiter.enter("p", "a", None).unwrap_err();
-            limiter.enter("p", "b", Some("k")).unwrap_err();
+            limiter.enter("p", "b", Some(&"k".into())).unwrap_err();
         }
         assert_eq!((limiter.in_flight(), limiter.busy().len()), (1, 1));
     }

@@ -44,7 +44,7 @@ use super::config;
 use super::devices::{DeviceStore, Roster};
 use super::ended::EndedCalls;
 use super::keys::Keys;
-pub(super) use super::level::is_level;
+use super::level::is_level;
 use super::products::Products;
 use crate::error::ServeError;
 use crate::link::Link;
@@ -187,8 +187,8 @@ impl Platform {
 
     /// Leaves the cluster at once, so that others take over, and answers no more native requesters; where there
     /// is none, it answers them as long as others. Those who call until `callers` ends still may; after it no
-    /// new calls are taken (`Unavailable`). Calls in flight
-    /// end, or are given up after `grace`. Then the link is closed.
+    /// new calls are taken (`Unavailable`). Calls in flight end, or are given up after `grace`. Then the link
+    /// is closed.
     ///
     /// # Cancel safety
     /// Dropping the future leaves calls in flight as they are; no new ones are taken.

@@ -109,7 +109,7 @@ fn call(board: &Switchboard, request: Request) -> Result<Call, Status> {
 }
 
 /// Which access key asks.
-fn key(parts: &mut Parts) -> Result<Box<str>, Status> {
+fn key(parts: &mut Parts) -> Result<Arc<str>, Status> {
     parts.user_properties.remove(CLIENT_ID);
     let identity = parts.user_properties.remove(IDENTITY).ok_or(Status::UNAUTHORIZED)?;
     key_of(&identity)

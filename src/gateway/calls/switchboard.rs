@@ -88,7 +88,7 @@ impl Switchboard {
 
     fn admit(&self, call: &Call) -> Result<Admitted<'_>, CallError> {
         let Call { product, device, key, .. } = call;
-        let (product, slot) = self.enter(product, device, key.as_deref())?;
+        let (product, slot) = self.enter(product, device, key.as_ref())?;
         let ext = || self.says_ext(product, device);
         let way = Way::to(&call.target, product.dialect, ext)?;
         let times = self.ways.times(way, product).ok_or(OVER)?;
@@ -102,9 +102,9 @@ impl Switchboard {
         &self,
         product: &str,
         device: &str,
-        key: Option<&str>,
+        key: Option<&Arc<str>>,
     ) -> Result<(&Product, Slot), CallError> {
-        let allowed = |id: &str| self.keys.find(id).is_some_and(|key| key.may_call(product));
+        let allowed = |id: &Arc<str>| self.keys.find(id).is_some_and(|key| key.may_call(product));
         if !key.is_none_or(allowed) {
             return Err(CallError::NotAllowed(product.into()));
         }
@@ -167,7 +167,7 @@ impl Switchboard {
     /// Publishes to one of a device's own topics.
     pub(super) async fn publish(&self, publication: Publication) -> Result<u64, Failure> {
         let Publication { product, device, key, .. } = &publication;
-        let (found, _slot) = self.enter(product, device, key.as_deref())?;
+        let (found, _slot) = self.enter(product, device, key.as_ref())?;
         if !is_own(found.dialect, product, device, &publication.topic) {
             return Err(
                 CallError::Invalid("the topic is not one of the device's own".into()).into()

@@ -8,9 +8,10 @@
 //! | `call` | `{"time", "api", "product", "device", "dialect", "outcome", "milliseconds"}` |
 //! | `missed` | `{"count"}`: so many calls, of whatever product, ended faster than the client took them |
 //!
-//! `api` is `plain`, `aliyun`, `tencent` or `native`, and `outcome` mostly as in the [metrics](super::metrics). A
-//! call that another gateway passed on is told of by that one. What is no call is not told of: a
-//! publication, and what HTTP refuses before it is one, for its key, its size or its form.
+//! `api` is `plain`, `aliyun`, `tencent` or `native`, and `outcome` as in the [metrics](super::metrics), but for
+//! a status that HTTP does not have, which is a `device_error` here. A call that another gateway passed on is
+//! told of by that one. What is no call is not told of: a publication, and what HTTP refuses before it is one,
+//! for its key, its size or its form.
 //!
 //! All keys share the streams.
 

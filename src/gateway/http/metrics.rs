@@ -157,12 +157,13 @@ pub(super) async fn count(
         api,
         start: Instant::now(),
         _in_flight: Held::new(&app.metrics.in_flight),
-        ended: Some(Outcome { product: product.clone(), result: "cancelled" }),
+        ended: Some(Outcome { product, result: "cancelled" }),
         app,
     };
-    let response = next.run(request).await;
-    let ended = response.extensions().get::<Outcome>().cloned();
-    measurement.ended = ended.map(|it| Outcome { product: it.product.or(product), ..it });
+    let mut response = next.run(request).await;
+    let of_the_path = measurement.ended.take().and_then(|it| it.product);
+    let ended = response.extensions_mut().remove::<Outcome>();
+    measurement.ended = ended.map(|it| Outcome { product: it.product.or(of_the_path), ..it });
     response
 }
 

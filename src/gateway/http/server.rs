@@ -70,8 +70,8 @@ impl Server {
     /// tasks of the current runtime.
     ///
     /// # Errors
-    /// [`GatewayError::Http`] when an address cannot be listened on or a listener cannot be used, [`GatewayError::Tls`] when the
-    /// certificate or its key cannot be used.
+    /// [`GatewayError::Http`] when an address cannot be listened on or a listener cannot be used,
+    /// [`GatewayError::Tls`] when the certificate or its key cannot be used.
     ///
     /// # Cancel safety
     /// Dropped before its end, it listens on nothing.

@@ -109,14 +109,13 @@ fn as_v311(bytes: &[u8]) -> Option<(Vec<u8>, &[u8])> {
 
 /// Looks at what a connection begins with.
 fn begin(buf: &FilterBuf<'_>, source: &mut BytesMut) -> io::Result<()> {
+    let wrong = |problem: &str| Err(io::Error::new(io::ErrorKind::InvalidData, problem));
     if source.starts_with(&TLS_HANDSHAKE) {
-        let problem = "the client speaks TLS, and this listener does not";
-        return Err(io::Error::new(io::ErrorKind::InvalidData, problem));
+        return wrong("the client speaks TLS, and this listener does not");
     }
     // [MQTT-3.1.0-1]; it is not waited for the end of what would be another packet.
     if source.first().is_some_and(|first| first >> 4 != CONNECT && *first != TLS_HANDSHAKE[0]) {
-        let problem = "the client does not begin with CONNECT";
-        return Err(io::Error::new(io::ErrorKind::InvalidData, problem));
+        return wrong("the client does not begin with CONNECT");
     }
     if let Some((head, rest)) = as_v311(source) {
         let mut presented = buf.io().cfg().read_buf().get();

@@ -22,8 +22,8 @@ use tower::ServiceExt;
 
 use self::replay::Replay;
 use crate::gateway::call::{Answer, Call, CallError, Calls, Failure, Publication, Publisher};
-use crate::gateway::calls::is_level;
 use crate::gateway::keys::{Key, Keys};
+use crate::gateway::level::is_level;
 use crate::gateway::products::Products;
 
 /// Both vendors' APIs, which share `/`.

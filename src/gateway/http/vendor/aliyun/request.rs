@@ -13,8 +13,8 @@ use super::reply::{About, Refusal};
 use crate::core::packet::{Qos, Text, UserProperties};
 use crate::core::topic::{TopicName, is_unsafe};
 use crate::gateway::call::{Call, Failure, Publication, Target};
-use crate::gateway::calls::is_level;
 use crate::gateway::http::vendor::Vendor;
+use crate::gateway::level::is_level;
 use crate::gateway::products::Products;
 use crate::message::JSON;
 
