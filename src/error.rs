@@ -204,13 +204,17 @@ impl Eq for LayerError {}
 
 /// What a handler answers when a call that it made has failed and it returns the error: a refusal is
 /// passed on, a request that could not be written is the handler's own mistake (500), and everything
-/// else means that what it depends on is not available (503).
+/// else is 502.
+///
+/// Never 503 or 429, not even a refusal: they say that a request was not executed, so that
+/// [`RetryLayer`](crate::layer::RetryLayer) sends it again, and the handler has begun. One that has done
+/// nothing yet may answer [`Status::UNAVAILABLE`] of its own accord.
 impl From<RequestError> for Status {
     fn from(error: RequestError) -> Self {
         match error {
-            RequestError::Refused(status) => status,
+            RequestError::Refused(status) if !status.invites_retry() => status,
             RequestError::InvalidRequest(_) => Self::INTERNAL,
-            other => Self::UNAVAILABLE.with_message(format!("a call made for it: {other}")),
+            other => Self::BAD_GATEWAY.with_message(format!("a call made for it: {other}")),
         }
     }
 }

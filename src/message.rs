@@ -416,6 +416,8 @@ statuses! {
     INTERNAL = 500, "internal error";
     /// 501: the responder does not do this.
     NOT_IMPLEMENTED = 501, "not implemented";
+    /// 502: a call that the responder made for this one has failed; what it asked for may have been done.
+    BAD_GATEWAY = 502, "bad gateway";
     /// 503: the responder has not begun, as it is too busy. Asking again later may help.
     UNAVAILABLE = 503, "unavailable";
 }
@@ -444,6 +446,11 @@ impl Status {
     /// Whether it is one of the 2xx.
     pub const fn is_success(&self) -> bool {
         matches!(self.code, 200..=299)
+    }
+
+    /// Whether it says that asking again later may help, and so that this request was not executed.
+    pub(crate) const fn invites_retry(&self) -> bool {
+        matches!(self.code, 429 | 503)
     }
 }
 

@@ -5,13 +5,20 @@
 mod mosquitto;
 
 use std::num::NonZeroU16;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use tokio::task::JoinSet;
-use tower::ServiceExt;
+use tower::{ServiceBuilder, ServiceExt};
+use tower_mqtt::error::Delivery;
+use tower_mqtt::layer::retry::RetryPolicy;
+use tower_mqtt::layer::{DedupLayer, RetryLayer};
 use tower_mqtt::link::memory::Network;
 use tower_mqtt::responder::Acknowledge;
-use tower_mqtt::{Client, Hub, Link, Request, Requester, Responder, Router, ServeError};
+use tower_mqtt::{
+    Client, Hub, Link, Request, RequestError, Requester, Responder, Router, ServeError, Status,
+};
 
 use self::mosquitto::Mosquitto;
 
@@ -95,4 +102,44 @@ async fn a_requester_on_the_link_of_a_responder_that_acknowledges_late_is_refuse
     let _requester = Requester::builder(second.clone()).build().await.unwrap();
     explained(late(second.clone()).serve(router()).await.unwrap_err());
     assert!(Responder::builder(second).serve(router()).await.is_ok());
+}
+
+/// 503 and 429 say that a request was not executed, and are repeated whatever it asks for. A handler that
+/// returns the error of its own call has begun.
+#[tokio::test(start_paused = true)]
+async fn a_handler_whose_call_fails_is_not_executed_again() {
+    let failures = [
+        RequestError::Timeout,
+        RequestError::Closed,
+        RequestError::Disconnected(Delivery::Unknown),
+        RequestError::Disconnected(Delivery::NotDelivered),
+        RequestError::NoResponder,
+        RequestError::Overloaded,
+        RequestError::Refused(Status::UNAVAILABLE),
+        RequestError::Refused(Status::TOO_MANY_REQUESTS),
+    ];
+    for failure in failures {
+        let network = Network::new();
+        let executed = Arc::new(AtomicU32::new(0));
+        let handler = |failure: &RequestError| {
+            let (executed, failure) = (executed.clone(), failure.clone());
+            move || {
+                executed.fetch_add(1, Ordering::SeqCst);
+                std::future::ready(Err::<(), _>(failure.clone()))
+            }
+        };
+        let forgetful = Router::new().route("forgetful", handler(&failure));
+        let remembering = Router::new().route("remembering", handler(&failure));
+        let router = forgetful.merge(remembering.layer(DedupLayer::default()));
+        let _responder = Responder::builder(network.link("kitchen")).serve(router).await.unwrap();
+        let requester = Requester::builder(network.link("machine")).build().await.unwrap();
+        let retry = ServiceBuilder::new()
+            .layer(RetryLayer::new(RetryPolicy::default().responder_deduplicates()))
+            .service(requester);
+        for topic in ["forgetful", "remembering"] {
+            let answer = retry.clone().oneshot(Request::new(topic, "").unwrap()).await.unwrap();
+            assert_eq!(answer.status().code(), 502, "{failure}");
+            assert_eq!(executed.swap(0, Ordering::SeqCst), 1, "{topic}: {failure}");
+        }
+    }
 }

@@ -8,7 +8,7 @@ use tower::{Service, ServiceExt};
 
 use crate::core::template::TopicTemplate;
 use crate::core::topic::TopicName;
-use crate::error::RequestError;
+use crate::error::{Delivery, RequestError};
 use crate::message::{Parts, Request, Response, Status};
 
 /// The service behind one route of a bridge.
@@ -76,6 +76,30 @@ fn status(error: RequestError) -> Status {
         RequestError::Refused(status) => status,
         RequestError::Timeout => Status::TIMEOUT.with_message("the device has not answered"),
         RequestError::InvalidRequest(what) => Status::BAD_REQUEST.with_message(what.to_string()),
+        other if other.delivery() == Delivery::Unknown => {
+            Status::BAD_GATEWAY.with_message(other.to_string())
+        }
         other => Status::UNAVAILABLE.with_message(other.to_string()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// 503 is repeated by whoever retries, as it says that nothing was executed.
+    #[test]
+    fn only_what_was_not_delivered_is_503() {
+        for (error, code) in [
+            (RequestError::Disconnected(Delivery::Unknown), 502),
+            (RequestError::Disconnected(Delivery::NotDelivered), 503),
+            (RequestError::Closed, 502),
+            (RequestError::Offline, 503),
+            (RequestError::Overloaded, 503),
+            (RequestError::Timeout, 408),
+            (RequestError::Refused(Status::FORBIDDEN), 403),
+        ] {
+            assert_eq!(status(error.clone()).code(), code, "{error}");
+        }
     }
 }

@@ -49,7 +49,8 @@
 //! | [`Offline`](RequestError::Offline), [`NotSubscribed`](RequestError::NotSubscribed), [`NoResponder`](RequestError::NoResponder) | 503 and the reason |
 //! | [`InvalidRequest`](RequestError::InvalidRequest): the other dialect cannot carry this request | 400 and the reason |
 //! | [`Refused`](RequestError::Refused) by a layer around the requester | its status |
-//! | anything else | 503 and the reason |
+//! | anything else that was [not delivered](RequestError::delivery) | 503 and the reason |
+//! | anything else | 502 and the reason: the device may have done what it was asked |
 //!
 //! A caller whose dialect carries no status hears nothing then, and times out.
 //!

@@ -266,12 +266,6 @@ impl Side for BoxError {
 /// As good as forever: about 30 years. Durations beyond it cannot be added to every clock.
 const LONGEST: Duration = Duration::from_hours(30 * 365 * 24);
 
-/// Whether the status says that asking again later may help, and so that this request was not
-/// executed.
-fn invites_retry(status: &Status) -> bool {
-    [Status::UNAVAILABLE.code(), Status::TOO_MANY_REQUESTS.code()].contains(&status.code())
-}
-
 /// The time, which tests may have paused.
 fn now() -> Instant {
     tokio::time::Instant::now().into_std()

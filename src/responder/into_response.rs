@@ -18,7 +18,7 @@ const TEXT: &str = "text/plain; charset=utf-8";
 /// |---|---|
 /// | [`Response`] | itself |
 /// | [`Status`] | that status, no payload |
-/// | [`RequestError`](crate::RequestError) of a call that the handler made | 503; 500 or the refusal's status where it says more |
+/// | [`RequestError`](crate::RequestError) of a call that the handler made | 502; 500 or the refusal's status where it says more |
 /// | `()` | 204, no payload |
 /// | `&'static str`, `String`, `Cow<'static, str>` | 200, the text, `text/plain; charset=utf-8` |
 /// | [`Bytes`], `Vec<u8>` | 200, the bytes, no content type |

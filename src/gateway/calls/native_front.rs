@@ -23,7 +23,8 @@
 //! |---|---|
 //! | the device or its product does not exist | 404 |
 //! | the key may not call the product | 403; 401 without a key |
-//! | not connected, half open, not subscribed; the gateway or its broker is away, or went away meanwhile | 503 |
+//! | not connected, half open, not subscribed; the gateway or its broker is away | 503 |
+//! | the connection ended with the call in flight; the device's answer cannot be read, or says that it has failed | 502 |
 //! | no answer in the longest time that the dialect allows (at the caller's own deadline nothing is said) | 408 |
 //! | too many calls in flight | 429 |
 //! | invalid, too large | 400, 413 |
@@ -153,9 +154,8 @@ fn status(why: &CallError) -> Status {
         CallError::Offline
         | CallError::HalfOpen
         | CallError::NotSubscribed
-        | CallError::Unavailable(_)
-        | CallError::Lost(_)
-        | CallError::Failed(_) => Status::UNAVAILABLE,
+        | CallError::Unavailable(_) => Status::UNAVAILABLE,
+        CallError::Lost(_) | CallError::Failed(_) => Status::BAD_GATEWAY,
     };
     status.with_message(why.to_string())
 }
@@ -175,6 +175,14 @@ mod tests {
 
     fn topic(text: &str) -> TopicName {
         TopicName::new(text).unwrap()
+    }
+
+    /// 503 is repeated by whoever retries, as it says that nothing was executed.
+    #[test]
+    fn what_may_have_been_executed_is_not_503() {
+        assert_eq!(status(&CallError::Lost("cut")).code(), 502);
+        assert_eq!(status(&CallError::Failed("unreadable".into())).code(), 502);
+        assert_eq!(status(&CallError::Unavailable("broker away")).code(), 503);
     }
 
     #[test]

@@ -8,7 +8,7 @@ use tokio::sync::oneshot;
 use super::answer::{Answer, size};
 use crate::core::Waiters;
 use crate::core::inbox::{Admission, Inbox, InboxKey, InboxLimits};
-use crate::layer::{invites_retry, now};
+use crate::layer::now;
 use crate::message::{Request, Response, Status};
 
 /// A copy that waits for the answer. Nothing for the first, which has it.
@@ -82,7 +82,7 @@ pub(super) struct Execution {
 impl Execution {
     pub(super) fn finish(mut self, response: &Response) {
         let Some(key) = self.key.take() else { return };
-        if invites_retry(response.status()) {
+        if response.status().invites_retry() {
             let waiters = self.memory.lock().abandon(&key);
             tell(waiters, response);
         } else {

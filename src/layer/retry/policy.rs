@@ -8,7 +8,7 @@ use tower::retry::budget::{Budget, TpsBudget};
 use tower::util::rng::{HasherRng, Rng};
 
 use crate::error::{Delivery, RequestError};
-use crate::layer::{LONGEST, Side, invites_retry};
+use crate::layer::{LONGEST, Side};
 use crate::message::{Request, Response};
 
 /// When and how often to ask again.
@@ -107,12 +107,12 @@ impl RetryPolicy {
         result: &Result<Response, E>,
     ) -> bool {
         let error = match result {
-            Ok(response) => return invites_retry(response.status()),
+            Ok(response) => return response.status().invites_retry(),
             Err(error) => error.as_request_error(),
         };
         let harmless = self.deduplicates || request.parts().idempotent;
         match error {
-            Some(RequestError::Refused(status)) => invites_retry(&status),
+            Some(RequestError::Refused(status)) => status.invites_retry(),
             Some(RequestError::InvalidRequest(_) | RequestError::Closed) => false,
             Some(error) => harmless || error.delivery() == Delivery::NotDelivered,
             None => harmless,
