@@ -21,7 +21,7 @@
 //!   time series for each device.
 //! - `outcome` is `ok`, or what `error_type` says: the status (`404`), or the kind of error: `timeout`,
 //!   `no_responder`, `rejected`, `disconnected`, `overloaded`, `refused`, `invalid_request`, `offline`,
-//!   `closed`, `layer`, `other`; `cancelled` when the call was given up, or the handler was dropped at
+//!   `not_subscribed`, `closed`, `layer`, `other`; `cancelled` when the call was given up, or the handler was dropped at
 //!   its deadline.
 //! - `reason` is `late`, `duplicate`, `unknown` or `malformed`.
 //!
@@ -448,6 +448,19 @@ mod tests {
             "answers_dropped_total reason=unknown: 5",
         ];
         assert_eq!(lines(snapshot), expected);
+    }
+
+    #[test]
+    fn the_page_has_every_kind_of_error() {
+        let (_, kind) = include_str!("../error.rs").split_once("fn kind(").unwrap();
+        let body = kind.split("\n    }\n").next().unwrap();
+        let kinds: Vec<_> = body.split('"').skip(1).step_by(2).collect();
+        assert!(kinds.contains(&RequestError::Timeout.kind()), "{kinds:?}");
+        let (_, page) = include_str!("metrics.rs").split_once("//! - `outcome`").unwrap();
+        let page = page.split("//! - `reason`").next().unwrap();
+        for kind in kinds {
+            assert!(page.contains(&format!("`{kind}`")), "{kind}");
+        }
     }
 
     #[test]

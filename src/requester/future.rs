@@ -16,11 +16,12 @@ use crate::error::RequestError;
 use crate::message::Response;
 
 pin_project! {
-    /// The future of a call on a [`Requester`](super::Requester).
+    /// The future of a call on a [`Requester`](super::Requester). The call is sent, and ends at its deadline,
+    /// whether this is polled or not.
     ///
     /// # Cancel safety
     /// Dropping it gives the call up: the slot is freed and a later answer is counted as late.
-    #[must_use = "futures do nothing unless polled"]
+    #[must_use = "dropping it gives the call up"]
     pub struct ResponseFuture {
         #[pin]
         state: State,

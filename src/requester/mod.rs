@@ -43,7 +43,8 @@ use crate::scope::current_deadline;
 ///
 /// `poll_ready` takes one of the in-flight slots and keeps it for the next `call` (or gives it back
 /// when this handle is dropped). When all are taken, it waits: that is the back-pressure. A clone
-/// does not inherit readiness.
+/// does not inherit readiness. `call` sends at once: its future brings the answer, and sends nothing
+/// by being polled.
 ///
 /// ```
 /// use tower::{Service, ServiceExt};

@@ -45,7 +45,7 @@ clauses! {
     both request_response_information_is_zero_or_one {
         "§3.1.2.11.6": "Request Response Information is 0 or 1, and not there twice",
     }
-    hub("an option of MQTT that mosquitto 2.0.11 does not use for requests") nobody_to_answer_is_said_at_once {
+    both nobody_to_answer_is_said_at_once {
         "§3.4.2.1": "PUBACK may say that nobody is subscribed (0x10)",
     }
 }
