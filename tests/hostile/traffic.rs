@@ -94,10 +94,13 @@ async fn packets_too_large_end_one_connection_only() {
 #[tokio::test]
 async fn who_asks_and_reads_nothing_is_stopped_and_closed() {
     // A PUBACK for each.
-    let asked = |properties: &[u8]| {
-        packet(0x32, &[&string("t")[..], &[0, 1], properties].concat()).repeat(1000)
+    let asked = |properties: &[u8], payload: &[u8]| {
+        packet(0x32, &[&string("t")[..], &[0, 1], properties, payload].concat()).repeat(1000)
     };
-    for (version, bytes) in [(5, pings()), (4, pings()), (5, asked(&[0])), (4, asked(&[]))] {
+    let small = [(5, pings()), (4, pings()), (5, asked(&[0], &[])), (4, asked(&[], &[]))];
+    // Taken fast: what is not stopped at once is soon above the limit below.
+    let large = [(5, asked(&[0], &[0; 1024])), (4, asked(&[], &[0; 1024]))];
+    for (version, bytes) in small.into_iter().chain(large) {
         let patience = Duration::from_millis(800);
         let (hub, address) = limited(|limits| limits.stalled = patience).await;
         let witness = Witness::new(address).await;

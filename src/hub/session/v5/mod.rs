@@ -115,6 +115,12 @@ impl Connection {
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<Subscriptions, Ended>> {
         let end = Instant::now() + TURN;
         for _ in 0..PACKETS_PER_TURN {
+            // Before the next packet is taken: `poll_recv` says it only when no whole packet is there,
+            // so that the answers to a flood would have no bound. One whom this side has told to go
+            // is not waited for.
+            if self.io.is_wr_backpressure() && !self.outbound.is_closed() {
+                ready!(self.poll_relieved(cx))?;
+            }
             match self.io.poll_recv(&*self.codec, cx) {
                 // What comes behind our own DISCONNECT is not answered.
                 Poll::Ready(Ok(_)) if self.outbound.is_closed() => {
@@ -130,14 +136,7 @@ impl Connection {
                     let silent = DisconnectReasonCode::KeepAliveTimeout;
                     return self.keep_alive.poll(cx).map(|()| Err(Ended::Violated(silent)));
                 }
-                Poll::Ready(Err(RecvError::WriteBackpressure)) => {
-                    watch(&self.seat);
-                    if ready!(self.io.poll_flush(cx, false)).is_err() {
-                        return Poll::Ready(Err(Ended::Lost));
-                    }
-                    self.seat.client.relieve();
-                    self.seat.worker.drain(&self.seat.client);
-                }
+                Poll::Ready(Err(RecvError::WriteBackpressure)) => ready!(self.poll_relieved(cx))?,
                 Poll::Ready(Err(RecvError::Decoder(error))) => {
                     return Poll::Ready(Err(Ended::Violated(malformed(&error))));
                 }
@@ -151,6 +150,17 @@ impl Connection {
         }
         cx.waker().wake_by_ref();
         Poll::Pending
+    }
+
+    /// Waits until the socket has taken enough to be written to again, and sends what waits for that.
+    fn poll_relieved(&self, cx: &mut Context<'_>) -> Poll<Result<(), Ended>> {
+        watch(&self.seat);
+        if ready!(self.io.poll_flush(cx, false)).is_err() {
+            return Poll::Ready(Err(Ended::Lost));
+        }
+        self.seat.client.relieve();
+        self.seat.worker.drain(&self.seat.client);
+        Poll::Ready(Ok(()))
     }
 }
 
