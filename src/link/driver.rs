@@ -58,6 +58,8 @@ struct State<T> {
     kept: HashSet<TopicFilter>,
     /// SUBACKs without which nothing may be published after a reconnect.
     held_by: usize,
+    /// Messages that an endpoint took and has yet to acknowledge. No more than the Receive Maximum.
+    held: HashMap<AckId, EndpointId>,
 }
 
 struct Subscribing {
@@ -74,6 +76,9 @@ pub(crate) struct Outbox<'a> {
     connection: Option<&'a Connection>,
     subscribing: &'a mut HashMap<SendId, Subscribing>,
     filters: &'a mut HashMap<TopicFilter, usize>,
+    held: &'a mut HashMap<AckId, EndpointId>,
+    /// The message that this call is about, until it is acknowledged.
+    offered: Option<AckId>,
     /// Set while the endpoints are told that the connection is up.
     holds: Option<&'a mut usize>,
 }
@@ -144,6 +149,11 @@ impl Outbox<'_> {
 
     /// Acknowledges a message that was [`Verdict::Held`].
     pub(crate) fn acknowledge(&mut self, ack: AckId, reason: ReasonCode) {
+        if self.offered == Some(ack) {
+            self.offered = None;
+        } else {
+            self.held.remove(&ack);
+        }
         self.transport.acknowledge(ack, reason);
     }
 
@@ -176,8 +186,22 @@ impl<T: Transport> State<T> {
             connection: self.connection.as_ref(),
             subscribing: &mut self.subscribing,
             filters: &mut self.filters,
+            held: &mut self.held,
+            offered: None,
             holds: Some(&mut self.held_by),
         }
+    }
+
+    /// Acknowledges what an endpoint that is gone has not: a handler that blocks its thread is not waited
+    /// for, and PUBACKs leave in the order in which the messages arrived [MQTT-4.6.0-2].
+    fn acknowledge_for(&mut self, gone: EndpointId) {
+        let Self { held, transport, .. } = self;
+        held.retain(|ack, owner| {
+            if *owner == gone {
+                transport.acknowledge(*ack, ReasonCode::SUCCESS);
+            }
+            *owner != gone
+        });
     }
 
     /// Ends the subscriptions in a kept session whose endpoints went while the connection was down.
@@ -206,6 +230,7 @@ impl<T: Transport> Driver<T> {
                 filters: HashMap::new(),
                 kept: HashSet::new(),
                 held_by: 0,
+                held: HashMap::new(),
             },
             endpoints: Vec::new(),
             next_serial: 0,
@@ -330,8 +355,13 @@ impl<T: Transport> Driver<T> {
     fn deliver(&mut self, mut message: Message, ack: Option<AckId>, now: Instant) {
         for &slot in &self.order {
             let Some(Attached { id, endpoint }) = &mut self.endpoints[slot] else { continue };
-            match endpoint.message(message, ack, &mut self.state.outbox(*id, now)) {
-                Ok(Verdict::Held) => return,
+            let mut out = Outbox { offered: ack, ..self.state.outbox(*id, now) };
+            match endpoint.message(message, ack, &mut out) {
+                Ok(Verdict::Held) => {
+                    let unacknowledged = out.offered;
+                    self.state.held.extend(unacknowledged.map(|ack| (ack, *id)));
+                    return;
+                }
                 Ok(Verdict::Taken) => {
                     acknowledge(&mut self.state.transport, ack);
                     return;
@@ -389,6 +419,7 @@ impl<T: Transport> Driver<T> {
         self.connected.send_replace(false);
         self.state.connection = None;
         self.state.subscribing.clear();
+        self.state.held.clear();
         self.state.kept.extend(self.state.filters.drain().map(|(filter, _)| filter));
         self.state.held_by = 0;
         for (message, origin, outcome) in self.state.outgoing.disconnect() {
@@ -407,6 +438,7 @@ impl<T: Transport> Driver<T> {
             let Some(Attached { id, endpoint }) = &mut endpoints[slot] else { return false };
             let done = endpoint.poll(cx, &mut state.outbox(*id, now)).is_ready();
             if done {
+                state.acknowledge_for(*id);
                 endpoints[slot] = None;
             }
             !done

@@ -14,7 +14,8 @@ struct Notes {
     publish: Vec<&'static str>,
     unwanted: Vec<&'static str>,
     takes: Option<&'static str>,
-    holds: bool,
+    /// Acknowledges itself: the message of this distance from the one that it took.
+    holds: Option<AckId>,
     deadline: Option<Instant>,
     done: bool,
 }
@@ -64,8 +65,8 @@ impl Endpoint for Probe {
         self.see(format!("message {}", message.topic));
         match (takes, holds, ack) {
             (false, ..) => Err(message),
-            (true, true, Some(ack)) => {
-                out.acknowledge(ack + 100, ReasonCode::SUCCESS);
+            (true, Some(distance), Some(ack)) => {
+                out.acknowledge(ack + distance, ReasonCode::SUCCESS);
                 Ok(Verdict::Held)
             }
             (true, ..) => Ok(Verdict::Taken),
@@ -215,11 +216,40 @@ async fn messages_are_offered_to_requesters_first_and_acknowledged_once() {
     assert_eq!(seen(&requester), ["message a", "message b", "message c"]);
     assert_eq!(seen(&responder), ["message b", "message c"]);
     assert_eq!(bench.fake.written(), [0, 1, 2].map(Written::Acknowledge));
-    requester.lock().unwrap().holds = true;
+    requester.lock().unwrap().holds = Some(100);
     bench.happens(Event::Message(message("a"), Some(3)));
     assert_eq!(bench.fake.written(), [Written::Acknowledge(103)], "by the endpoint itself");
     bench.happens(Event::Message(message("b"), None));
     assert!(bench.fake.written().is_empty(), "nothing to acknowledge at QoS 0");
+}
+
+/// A handler that blocks its thread is given up at last, and must not hold up the PUBACKs of others.
+#[tokio::test]
+async fn what_an_endpoint_has_not_acknowledged_is_when_it_is_gone() {
+    let mut bench = Bench::new();
+    let [gone, stays] = [bench.attach("a", false).await, bench.attach("b", false).await];
+    bench.connect(10);
+    let take = |notes: &Shared, topic, distance| {
+        let mut notes = notes.lock().unwrap();
+        (notes.takes, notes.holds) = (Some(topic), Some(distance));
+    };
+    take(&stays, "b", 100);
+    bench.happens(Event::Message(message("b"), Some(1)));
+    // The second acknowledges the first, the third itself.
+    for (ack, distance) in [(120, 100), (20, 100), (30, 0)] {
+        take(&gone, "a", distance);
+        bench.happens(Event::Message(message("a"), Some(ack)));
+    }
+    bench.fake.written();
+    gone.lock().unwrap().done = true;
+    let _ = bench.poll();
+    let unsubscribe = Written::Unsubscribe(vec!["a".into()], 3);
+    assert_eq!(bench.fake.written(), [unsubscribe, Written::Acknowledge(20)]);
+
+    bench.happens(Event::Disconnected);
+    stays.lock().unwrap().done = true;
+    let _ = bench.poll();
+    assert!(bench.fake.written().is_empty(), "what came on a lost connection has no PUBACK");
 }
 
 #[tokio::test]
