@@ -53,7 +53,9 @@ struct State<T> {
     subscribing: HashMap<SendId, Subscribing>,
     /// How many endpoints need a filter: it is given up with the last.
     filters: HashMap<TopicFilter, usize>,
-    /// What there was a subscription to when the connection was lost: a server that kept the
+    /// What each UNSUBSCRIBE that is not acknowledged is to end.
+    ending: HashMap<SendId, Vec<TopicFilter>>,
+    /// What there may be a subscription to since the connection was lost: a server that kept the
     /// session still has it.
     kept: HashSet<TopicFilter>,
     /// SUBACKs without which nothing may be published after a reconnect.
@@ -76,6 +78,7 @@ pub(crate) struct Outbox<'a> {
     connection: Option<&'a Connection>,
     subscribing: &'a mut HashMap<SendId, Subscribing>,
     filters: &'a mut HashMap<TopicFilter, usize>,
+    ending: &'a mut HashMap<SendId, Vec<TopicFilter>>,
     held: &'a mut HashMap<AckId, EndpointId>,
     /// The message that this call is about, until it is acknowledged.
     offered: Option<AckId>,
@@ -133,6 +136,7 @@ impl Outbox<'_> {
             return false;
         }
         let id = self.note(token);
+        self.ending.insert(id, filters(&unneeded));
         self.transport.unsubscribe(&unneeded, id);
         true
     }
@@ -186,6 +190,7 @@ impl<T: Transport> State<T> {
             connection: self.connection.as_ref(),
             subscribing: &mut self.subscribing,
             filters: &mut self.filters,
+            ending: &mut self.ending,
             held: &mut self.held,
             offered: None,
             holds: Some(&mut self.held_by),
@@ -204,7 +209,8 @@ impl<T: Transport> State<T> {
         });
     }
 
-    /// Ends the subscriptions in a kept session whose endpoints went while the connection was down.
+    /// Ends the subscriptions in a kept session whose endpoints went while the connection was down, or
+    /// before the server had ended them.
     fn give_up_kept(&mut self) {
         let session_present = self.connection.as_ref().is_some_and(|c| c.session_present);
         let kept = std::mem::take(&mut self.kept).into_iter();
@@ -212,6 +218,7 @@ impl<T: Transport> State<T> {
             kept.filter(|f| !self.filters.contains_key(f)).map(Subscription::new).collect();
         if session_present && !unneeded.is_empty() {
             let id = self.outgoing.next_id();
+            self.ending.insert(id, filters(&unneeded));
             self.transport.unsubscribe(&unneeded, id);
         }
     }
@@ -228,6 +235,7 @@ impl<T: Transport> Driver<T> {
                 connection: None,
                 subscribing: HashMap::new(),
                 filters: HashMap::new(),
+                ending: HashMap::new(),
                 kept: HashSet::new(),
                 held_by: 0,
                 held: HashMap::new(),
@@ -381,6 +389,7 @@ impl<T: Transport> Driver<T> {
     }
 
     fn subscribed(&mut self, id: SendId, reasons: &[ReasonCode], now: Instant) {
+        self.state.ending.remove(&id);
         let Some(Subscribing { origin, holds }) = self.state.subscribing.remove(&id) else {
             return;
         };
@@ -420,7 +429,9 @@ impl<T: Transport> Driver<T> {
         self.state.connection = None;
         self.state.subscribing.clear();
         self.state.held.clear();
-        self.state.kept.extend(self.state.filters.drain().map(|(filter, _)| filter));
+        let State { filters, ending, kept, .. } = &mut self.state;
+        kept.extend(filters.drain().map(|(filter, _)| filter));
+        kept.extend(ending.drain().flat_map(|(_, filters)| filters));
         self.state.held_by = 0;
         for (message, origin, outcome) in self.state.outgoing.disconnect() {
             self.report(origin, outcome, message, now);
@@ -500,6 +511,10 @@ impl<T: Transport> Drop for Driver<T> {
 fn find(endpoints: &mut [Option<Attached>], id: EndpointId) -> Option<&mut Box<dyn Endpoint>> {
     let attached = endpoints.get_mut(id.slot)?.as_mut()?;
     (attached.id == id).then_some(&mut attached.endpoint)
+}
+
+fn filters(subscriptions: &[Subscription]) -> Vec<TopicFilter> {
+    subscriptions.iter().map(|subscription| subscription.filter.clone()).collect()
 }
 
 fn acknowledge(transport: &mut impl Transport, ack: Option<AckId>) {

@@ -350,6 +350,28 @@ async fn a_kept_session_gives_up_what_nobody_needs_any_more() {
     assert_eq!(written[1], Written::Unsubscribe(vec!["gone".into()], 4));
 }
 
+/// The server may not have seen an UNSUBSCRIBE that it has not acknowledged.
+#[tokio::test]
+async fn a_subscription_is_given_up_until_the_server_says_so() {
+    let mut bench = Bench::new();
+    bench.connect(10);
+    let gone = bench.attach("gone", false).await;
+    gone.lock().unwrap().done = true;
+    let _ = bench.poll();
+    let unsubscribe = |id| [Written::Unsubscribe(vec!["gone".into()], id)];
+    assert_eq!(bench.fake.written()[1..], unsubscribe(2));
+    let reconnect = |bench: &mut Bench| {
+        bench.happens(Event::Disconnected);
+        let session_present = true;
+        bench.happens(Event::Connected(Connection { session_present, ..fake::connection(1) }));
+        bench.fake.written()
+    };
+    assert_eq!(reconnect(&mut bench), unsubscribe(3));
+    assert_eq!(reconnect(&mut bench), unsubscribe(4));
+    bench.happens(Event::Subscribed(4, vec![ReasonCode::SUCCESS]));
+    assert_eq!(reconnect(&mut bench), []);
+}
+
 #[tokio::test]
 async fn pump_takes_events_without_polling_the_endpoints() {
     let mut bench = Bench::new();
