@@ -18,6 +18,8 @@ mod broker;
 mod cluster;
 #[path = "gateway/devices.rs"]
 mod devices;
+#[path = "gateway/disabled.rs"]
+mod disabled;
 #[path = "gateway/http.rs"]
 mod http;
 #[path = "gateway/load.rs"]

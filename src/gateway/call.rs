@@ -87,6 +87,8 @@ pub(crate) enum CallError {
     NoSuchDevice(Box<str>),
     #[error("this key may not call devices of {0}")]
     NotAllowed(Box<str>),
+    #[error("the device is disabled")]
+    Disabled,
     #[error("the device is not connected")]
     Offline,
     /// It was lost less than one keep-alive ago.
@@ -122,6 +124,7 @@ impl CallError {
             Self::NoSuchProduct(_) => "no_such_product",
             Self::NoSuchDevice(_) => "no_such_device",
             Self::NotAllowed(_) => "not_allowed",
+            Self::Disabled => "disabled",
             Self::Offline => "offline",
             Self::HalfOpen => "half_open",
             Self::NotSubscribed => "not_subscribed",

@@ -7,7 +7,7 @@
 //! | how many at once: of the gateway, to the device, of the key | [`limits`] | `TooMany`, at once |
 //! | in which dialect, on which address | [`ways`] | `Invalid` |
 //! | which gateway | [`cluster`](super::cluster) | passed on |
-//! | beside a broker: is there such a device | [`DeviceStore`] | `NoSuchDevice` |
+//! | beside a broker: is there such a device | [`DeviceStore`] | `NoSuchDevice`, `Disabled` |
 //! | the exchange | a requester of the dialect | [`explain`] |
 //!
 //! Each call is [told of](super::ended) when it has ended, by the gateway that it came to.

@@ -23,6 +23,7 @@
 //! |---|---|
 //! | the device or its product does not exist | 404 |
 //! | the key may not call the product | 403; 401 without a key |
+//! | the device is disabled | 409 |
 //! | not connected, half open, not subscribed; the gateway or its broker is away | 503 |
 //! | the connection ended with the call in flight; the device's answer cannot be read, or says that it has failed | 502 |
 //! | no answer in the longest time that the dialect allows (at the caller's own deadline nothing is said) | 408 |
@@ -147,6 +148,7 @@ fn status(why: &CallError) -> Status {
     let status = match why {
         CallError::NoSuchProduct(_) | CallError::NoSuchDevice(_) => Status::NOT_FOUND,
         CallError::NotAllowed(_) => Status::FORBIDDEN,
+        CallError::Disabled => Status::CONFLICT,
         CallError::Timeout => Status::TIMEOUT,
         CallError::TooMany(_) => Status::TOO_MANY_REQUESTS,
         CallError::Invalid(_) => Status::BAD_REQUEST,

@@ -204,19 +204,21 @@ impl Switchboard {
         }
     }
 
-    /// With the hub, what a device that is not connected is called: it may be none at all.
+    /// With the hub, what a device that is not connected is called: it may be none at all, or disabled.
     async fn named(&self, why: CallError, product: &str, device: &str, at: Instant) -> CallError {
         let absent = matches!(why, CallError::Offline | CallError::HalfOpen);
         if absent && self.roster.is_some() {
             // A store that cannot say leaves it at that.
             let known = self.exists(product, device, at).await;
-            return known.err().filter(|e| matches!(e, CallError::NoSuchDevice(_))).unwrap_or(why);
+            return known.err().filter(|why| *why != NO_STORE).unwrap_or(why);
         }
         why
     }
 
+    /// Whether there is such a device, and it may be called.
     async fn exists(&self, product: &str, device: &str, at: Instant) -> Result<(), CallError> {
         match timeout_at(at.into(), self.store.find(product, device)).await {
+            Ok(Ok(Some(device))) if device.disabled => Err(CallError::Disabled),
             Ok(Ok(Some(_))) => Ok(()),
             Ok(Ok(None)) => Err(CallError::NoSuchDevice(device.into())),
             Ok(Err(_)) | Err(_) => Err(NO_STORE),

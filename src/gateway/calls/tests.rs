@@ -25,7 +25,7 @@ use crate::link::memory::Network;
 use crate::message::{Parts, Status};
 use crate::responder::Router;
 
-/// Has every device but `ghost`; cannot say of `hidden`.
+/// Has every device but `ghost`; cannot say of `hidden`; `off` is disabled.
 struct Store;
 
 impl DeviceStore for Store {
@@ -33,7 +33,8 @@ impl DeviceStore for Store {
         let found = match device {
             "ghost" => Ok(None),
             "hidden" => Err(StoreUnavailable),
-            name => Ok(Some(Device { name: name.to_owned(), secret: "secret".into() })),
+            "off" => Ok(Some(Device::new("off", "secret").disabled())),
+            name => Ok(Some(Device::new(name, "secret"))),
         };
         Box::pin(std::future::ready(found))
     }

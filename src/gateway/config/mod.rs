@@ -347,11 +347,19 @@ pub struct Device {
     pub name: String,
     /// The `DeviceSecret`, or the PSK in base64; the password of one that logs in with its user name.
     pub secret: SecretString,
+    /// It may not log in to the embedded hub, and is not called. No by default.
+    pub disabled: bool,
 }
 
 impl Device {
     /// A device, and what proves that it is this one.
     pub fn new(name: impl Into<String>, secret: impl Into<SecretString>) -> Self {
-        Self { name: name.into(), secret: secret.into() }
+        Self { name: name.into(), secret: secret.into(), disabled: false }
+    }
+
+    /// The same, [disabled](Self::disabled#structfield.disabled).
+    pub fn disabled(mut self) -> Self {
+        self.disabled = true;
+        self
     }
 }

@@ -200,5 +200,6 @@ fn device(fields: &mut Fields<'_, '_>, directory: &Path) -> Device {
     Device {
         name: fields.required_text("name"),
         secret: fields.required_secret(&SECRET, directory),
+        disabled: fields.boolean("disabled").unwrap_or_default(),
     }
 }

@@ -43,10 +43,7 @@ fn products() -> Vec<Product> {
         timeout: None,
         one_in_flight: false,
         ext: false,
-        devices: devices
-            .iter()
-            .map(|(name, secret)| Device { name: (*name).to_owned(), secret: (*secret).into() })
-            .collect(),
+        devices: devices.iter().map(|(name, secret)| Device::new(*name, *secret)).collect(),
     };
     let secret = "0123456789abcdef0123456789abcdef";
     vec![

@@ -57,6 +57,7 @@ fn status(error: &CallError) -> StatusCode {
     match error {
         CallError::NoSuchProduct(_) | CallError::NoSuchDevice(_) => StatusCode::NOT_FOUND,
         CallError::NotAllowed(_) => StatusCode::FORBIDDEN,
+        CallError::Disabled => StatusCode::CONFLICT,
         CallError::Offline
         | CallError::HalfOpen
         | CallError::NotSubscribed
@@ -112,6 +113,7 @@ mod tests {
             (CallError::NoSuchProduct("p".into()), 404, "no_such_product"),
             (CallError::NoSuchDevice("d".into()), 404, "no_such_device"),
             (CallError::NotAllowed("p".into()), 403, "not_allowed"),
+            (CallError::Disabled, 409, "disabled"),
             (CallError::Offline, 503, "offline"),
             (CallError::HalfOpen, 503, "half_open"),
             (CallError::NotSubscribed, 503, "not_subscribed"),

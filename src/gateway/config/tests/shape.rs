@@ -81,7 +81,7 @@ fn a_wrong_shape_says_what_was_expected() {
             &product("native", "\n[[products.devices]]\nname = 'd'\nsecrets = 's'"),
             &[
                 "5: products[0].devices[0].secret: expected a string, or secret_file or secret_env, found nothing",
-                "7: products[0].devices[0].\"secrets\": there is no such field, expected one of name, secret, secret_file, secret_env",
+                "7: products[0].devices[0].\"secrets\": there is no such field, expected one of name, secret, secret_file, secret_env, disabled",
             ],
         ),
     ]);

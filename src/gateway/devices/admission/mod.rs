@@ -52,6 +52,8 @@ enum Refusal {
     NoSuchDevice,
     #[error("its password is wrong")]
     WrongPassword,
+    #[error("the device is disabled")]
+    Disabled,
     #[error("its client identifier is that of another device or key")]
     OtherClientId,
     #[error(transparent)]
@@ -61,6 +63,7 @@ enum Refusal {
 impl From<Refusal> for ReasonCode {
     fn from(refusal: Refusal) -> Self {
         match refusal {
+            Refusal::Disabled => Self::BANNED,
             Refusal::OtherClientId => Self::CLIENT_IDENTIFIER_NOT_VALID,
             Refusal::Unavailable(_) => Self::SERVER_UNAVAILABLE,
             _ => Self::BAD_USER_NAME_OR_PASSWORD,
@@ -148,7 +151,8 @@ impl Admission {
                 continue;
             };
             if shown.proves(product.dialect, name, device.secret.expose_secret()) {
-                return Ok(name);
+                // Nobody else learns it.
+                return if device.disabled { Err(Refusal::Disabled) } else { Ok(name) };
             }
             why = Refusal::WrongPassword;
         }

@@ -12,10 +12,7 @@ const PSK: &str = "MDEyMzQ1Njc4OWFiY2RlZg==";
 const BAD: ReasonCode = ReasonCode::BAD_USER_NAME_OR_PASSWORD;
 
 fn product(id: &str, dialect: Dialect, devices: &[(&str, &str)]) -> Product {
-    let device = |(name, secret): &(&str, &str)| Device {
-        name: (*name).to_owned(),
-        secret: (*secret).into(),
-    };
+    let device = |(name, secret): &(&str, &str)| Device::new(*name, *secret);
     Product {
         id: id.to_owned(),
         dialect,
@@ -137,6 +134,24 @@ async fn tencents_devices_prove_who_they_are() {
     for (user, password) in TENCENT {
         let admitted = login(AIR, user, password).await;
         assert_eq!(admitted.as_deref(), Ok("KL4J2TEST1/airConditioner1"), "{user}");
+    }
+}
+
+/// Who has not its secret does not learn that it is disabled.
+#[tokio::test]
+async fn a_disabled_device_is_not_let_in() {
+    let mut products = products();
+    for device in products.iter_mut().flat_map(|product| &mut product.devices) {
+        device.disabled = true;
+    }
+    let store = Arc::new(ConfiguredDevices::new(&products));
+    let admission = admission_with(store);
+    for (client_id, user, password) in
+        ALIYUN.into_iter().chain(TENCENT.map(|(user, password)| (AIR, user, password)))
+    {
+        let banned = admission.authenticate(show(client_id, user, password.as_bytes())).await;
+        assert_eq!(banned, Err(ReasonCode::BANNED), "{client_id}");
+        assert_eq!(admission.authenticate(show(client_id, user, b"x")).await, Err(BAD));
     }
 }
 
@@ -280,7 +295,7 @@ struct Moody {
 impl DeviceStore for Moody {
     fn find<'a>(&'a self, _: &'a str, device: &'a str) -> Found<'a> {
         let away = self.away.load(Ordering::Relaxed);
-        let found = Device { name: device.to_owned(), secret: "secret".into() };
+        let found = Device::new(device, "secret");
         Box::pin(async move {
             tokio::task::yield_now().await;
             if away { Err(StoreUnavailable) } else { Ok(Some(found)) }

@@ -30,6 +30,7 @@ const OUTCOMES = {
   ok: 'the device answered',
   device_error: 'the device answered with an error',
   offline: 'the device is not connected',
+  disabled: 'the device is disabled',
   half_open: 'the device has just lost its connection',
   not_subscribed: 'the device is connected, and does not listen',
   timeout: 'the device did not answer in time',
@@ -49,6 +50,7 @@ export const meaning = (outcome) => OUTCOMES[outcome] ?? '';
 // What follows for who has called.
 const ADVICE = {
   offline: 'It was not asked.',
+  disabled: 'It was not asked.',
   half_open: 'It may be back in a moment.',
   not_subscribed: 'Its program does not subscribe to the topic of requests.',
   timeout: 'It may have done what it was asked.',

@@ -73,6 +73,7 @@ impl Devices {
             }
             "no_such_product" => CallError::NoSuchProduct("a1".into()),
             "half_open" => CallError::HalfOpen,
+            "disabled" => CallError::Disabled,
             "offline" => CallError::Offline,
             "not_subscribed" => CallError::NotSubscribed,
             "timeout" => CallError::Timeout,

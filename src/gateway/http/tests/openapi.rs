@@ -65,6 +65,7 @@ fn usual() -> Vec<Case> {
         device("403", "echo").with("/a1/", "/a2/").with("token-all", "token-some"),
         device("404", "nobody"),
         device("404", "no_such_product"),
+        device("409", "disabled"),
         device("413", "echo").with("Content-Length: 0", &too_large),
         device("413", "too_large"),
         device("429", "too_many"),

@@ -86,7 +86,7 @@ pub(super) fn answer(payload: &'static [u8], message_id: u64) -> Result<Answer, 
 }
 
 /// One of each.
-pub(super) fn every_error() -> [CallError; 15] {
+pub(super) fn every_error() -> [CallError; 16] {
     use crate::gateway::call::InFlight;
 
     let why = || "why".into();
@@ -94,6 +94,7 @@ pub(super) fn every_error() -> [CallError; 15] {
         CallError::NoSuchProduct(why()),
         CallError::NoSuchDevice(why()),
         CallError::NotAllowed(why()),
+        CallError::Disabled,
         CallError::Offline,
         CallError::HalfOpen,
         CallError::NotSubscribed,

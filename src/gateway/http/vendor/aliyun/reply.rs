@@ -149,7 +149,8 @@ impl Refusal {
             }
             CallError::NoSuchProduct(_) => (ok, "iot.prod.NotExistedProduct"),
             CallError::NoSuchDevice(_) => (ok, "iot.device.NotExistedDevice"),
-            CallError::Offline => (ok, "iot.messagebroker.OFFLINE"),
+            // It has no code of its own for a device that is disabled, which is never connected.
+            CallError::Disabled | CallError::Offline => (ok, "iot.messagebroker.OFFLINE"),
             CallError::HalfOpen => (ok, "iot.messagebroker.HALFCONN"),
             CallError::Timeout => (ok, "iot.messagebroker.TIMEOUT"),
             CallError::Invalid(_) | CallError::TooLarge => (ok, "iot.system.IllegalRequest"),
@@ -183,7 +184,7 @@ impl Refusal {
 
 fn rrpc_code(why: &CallError) -> &'static str {
     match why {
-        CallError::Offline => "OFFLINE",
+        CallError::Disabled | CallError::Offline => "OFFLINE",
         CallError::HalfOpen => "HALFCONN",
         CallError::Timeout => "TIMEOUT",
         _ => "UNKNOWN",

@@ -55,9 +55,9 @@ impl Refusal {
         Self { code, message: message.into(), result: "unauthorized" }
     }
 
-    /// Two of the codes that the actions have are for what cannot happen here:
-    /// `FailedOperation.DeviceAlreadyDisabled` (there is no switch for a device), and
-    /// `LimitExceeded.OfflineMessageExceedLimit` (nothing is kept for a device that is offline).
+    /// One of the codes that the actions have is for what cannot happen here:
+    /// `LimitExceeded.OfflineMessageExceedLimit` is about messages that are kept for a device that is offline,
+    /// and a call is never kept.
     pub(super) fn of_call(why: &CallError) -> Self {
         let code = match why {
             // The actions have no code of their own for a product.
@@ -65,6 +65,7 @@ impl Refusal {
                 "ResourceNotFound.DeviceNotExist"
             }
             CallError::NotAllowed(_) => "UnauthorizedOperation",
+            CallError::Disabled => "FailedOperation.DeviceAlreadyDisabled",
             CallError::Offline | CallError::HalfOpen => "FailedOperation.DeviceOffline",
             CallError::NotSubscribed => "FailedOperation.DeviceNoSubscription",
             CallError::Timeout => "FailedOperation.RRPCTimeout",

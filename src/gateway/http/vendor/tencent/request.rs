@@ -7,11 +7,14 @@ use serde::Deserialize;
 
 use super::reply::{About, Refusal};
 use crate::core::topic::{TopicFilter, TopicName};
-use crate::gateway::call::{Call, Target};
+use crate::gateway::call::{Call, CallError, Target};
 use crate::gateway::config::Dialect;
 use crate::gateway::http::vendor::Vendor;
 use crate::gateway::keys::Key;
 use crate::message::JSON;
+
+/// Bytes of a payload: what the vendor's platform carries to a device.
+const LONGEST_PAYLOAD: usize = 16 * 1024;
 
 #[derive(Debug)]
 pub(super) enum Ask {
@@ -79,11 +82,15 @@ pub(super) fn read(
     let known = vendor.products.get(&product);
     about.product = known.map(|known| known.id.as_str().into());
     admitted.map_err(|why| Refusal::of_call(&why))?;
+    let payload = given(body.payload, "Payload")?;
+    if payload.len() > LONGEST_PAYLOAD {
+        return Err(Refusal::of_call(&CallError::TooLarge));
+    }
     let call = Call {
         product: product.into(),
         device: device.into(),
         target: Target::Device,
-        payload: Bytes::from(given(body.payload, "Payload")?),
+        payload: Bytes::from(payload),
         content_type: None,
         timeout: None,
         key: Some(key.id.clone()),

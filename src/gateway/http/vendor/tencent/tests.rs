@@ -237,6 +237,7 @@ async fn every_error_of_a_call_has_its_code() {
                     "ResourceNotFound.DeviceNotExist"
                 }
                 CallError::NotAllowed(_) => "UnauthorizedOperation",
+                CallError::Disabled => "FailedOperation.DeviceAlreadyDisabled",
                 CallError::Offline | CallError::HalfOpen => "FailedOperation.DeviceOffline",
                 CallError::NotSubscribed => "FailedOperation.DeviceNoSubscription",
                 CallError::Timeout => "FailedOperation.RRPCTimeout",
@@ -402,6 +403,24 @@ async fn a_body_that_is_wrong_is_refused_with_a_reason() {
     let got = fixture.send(&signed("PublishRRPCMessage", "2021-04-08", b"\xff")).await;
     assert_eq!(code(&got), "InvalidParameter");
     assert!(fixture.calls.lock().unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn a_payload_has_the_vendors_limit() {
+    for (length, expected) in [(16 * 1024, None), (16 * 1024 + 1, Some("PayloadOverLimit"))] {
+        let body = json!({
+            "ProductId": "KL4J2TEST1", "DeviceName": "d", "Payload": "x".repeat(length),
+        });
+        for action in [("PublishRRPCMessage", "2021-04-08"), ("CallDeviceRRPCSync", "2019-04-23")] {
+            let fixture = answering();
+            let sent = signed(action.0, action.1, body.to_string().as_bytes());
+            let got = fixture.send(&sent).await;
+            match expected {
+                None => assert_eq!(fixture.only_call().payload.len(), length),
+                Some(word) => assert_eq!(code(&got), format!("InvalidParameterValue.{word}")),
+            }
+        }
+    }
 }
 
 proptest! {

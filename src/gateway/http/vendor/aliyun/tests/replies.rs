@@ -66,7 +66,9 @@ async fn every_error_of_a_call_has_its_code() {
             CallError::NoSuchProduct(_) => (200, "iot.prod.NotExistedProduct", "UNKNOWN"),
             CallError::NoSuchDevice(_) => (200, "iot.device.NotExistedDevice", "UNKNOWN"),
             CallError::NotAllowed(_) => (403, "iot.common.RamActionPermissionDeny", ""),
-            CallError::Offline => (200, "iot.messagebroker.OFFLINE", "OFFLINE"),
+            CallError::Disabled | CallError::Offline => {
+                (200, "iot.messagebroker.OFFLINE", "OFFLINE")
+            }
             CallError::HalfOpen => (200, "iot.messagebroker.HALFCONN", "HALFCONN"),
             CallError::Timeout => (200, "iot.messagebroker.TIMEOUT", "TIMEOUT"),
             CallError::TooMany(InFlight::Key(_)) => (429, "Throttling.User", ""),
