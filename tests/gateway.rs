@@ -20,6 +20,8 @@ mod cluster;
 mod devices;
 #[path = "gateway/disabled.rs"]
 mod disabled;
+#[path = "gateway/hang_up.rs"]
+mod hang_up;
 #[path = "gateway/http.rs"]
 mod http;
 #[path = "gateway/load.rs"]

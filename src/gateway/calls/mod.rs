@@ -108,7 +108,7 @@ impl Platform {
         let ways = Ways::open(&link, &products, in_flight).await?;
         let outlet = Outlet::open(&link, in_flight).await?;
         let cluster = match cluster {
-            Some(config) => Some(Cluster::new(&link, &config, in_flight).await?),
+            Some(config) => Some(Cluster::new(&link, &config, in_flight, outlet.clone()).await?),
             None => None,
         };
         let (cluster, joining) = cluster.unzip();

@@ -20,7 +20,20 @@ type Outcomes = Result<(), RequestError>;
 
 struct Order {
     message: Message,
-    reply: oneshot::Sender<Outcomes>,
+    reply: Reply,
+}
+
+/// Who waits for the outcome; `None`: nobody, and the message is to be published all the same.
+type Reply = Option<oneshot::Sender<Outcomes>>;
+
+fn settle(reply: Reply, result: Outcomes) {
+    if let Some(reply) = reply {
+        let _ = reply.send(result);
+    }
+}
+
+fn is_wanted(reply: &Reply) -> bool {
+    reply.as_ref().is_none_or(|reply| !reply.is_closed())
 }
 
 /// Publishes on a link. A clone does so on the same one.
@@ -52,25 +65,32 @@ impl Outlet {
     /// Dropping the future drops the message if it was not written yet.
     pub(in crate::gateway) async fn publish(&self, message: Message) -> Outcomes {
         let (reply, outcome) = oneshot::channel();
-        self.orders.try_send(Order { message, reply }).map_err(|error| match error {
-            mpsc::error::TrySendError::Full(_) => RequestError::Overloaded,
-            mpsc::error::TrySendError::Closed(_) => RequestError::Closed,
-        })?;
+        self.orders.try_send(Order { message, reply: Some(reply) }).map_err(
+            |error| match error {
+                mpsc::error::TrySendError::Full(_) => RequestError::Overloaded,
+                mpsc::error::TrySendError::Closed(_) => RequestError::Closed,
+            },
+        )?;
         outcome.await.unwrap_or(Err(RequestError::Closed))
+    }
+
+    /// Publishes what nobody waits for: it may be lost, as when there is no connection or too much waits.
+    pub(in crate::gateway) fn tell(&self, message: Message) {
+        let _ = self.orders.try_send(Order { message, reply: None });
     }
 }
 
 /// The outlet's side on the connection.
 struct Outgoing {
     orders: mpsc::Receiver<Order>,
-    waiting: HashMap<u64, oneshot::Sender<Outcomes>>,
+    waiting: HashMap<u64, Reply>,
     limit: usize,
     serial: u64,
 }
 
 impl Outgoing {
     fn send(&mut self, Order { message, reply }: Order, out: &mut Outbox<'_>) {
-        if reply.is_closed() {
+        if !is_wanted(&reply) {
             return;
         }
         let result = if out.connection().is_none() {
@@ -92,12 +112,12 @@ impl Outgoing {
                 }
             }
         };
-        let _ = reply.send(result);
+        settle(reply, result);
     }
 
     fn settle(&mut self, (serial, _): Token, result: Outcomes) {
         if let Some(reply) = self.waiting.remove(&serial) {
-            let _ = reply.send(result);
+            settle(reply, result);
         }
     }
 }
@@ -124,7 +144,7 @@ impl link::Endpoint for Outgoing {
     }
 
     fn still_wanted(&mut self, token: Token, message: &mut Message, _: Instant) -> bool {
-        let wanted = self.waiting.get(&token.0).is_some_and(|reply| !reply.is_closed());
+        let wanted = self.waiting.get(&token.0).is_some_and(is_wanted);
         if !wanted {
             self.waiting.remove(&token.0);
         } else if message.qos == Qos::AtMostOnce {

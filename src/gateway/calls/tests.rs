@@ -2,6 +2,7 @@ mod cluster;
 mod connection;
 mod ended;
 mod front;
+mod hang_up;
 
 use std::future::{pending, ready};
 use std::sync::Arc;

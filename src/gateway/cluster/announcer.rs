@@ -1,9 +1,10 @@
-//! Says that this gateway lives, and hears that others do.
+//! Says that this gateway lives, and hears that others do, and that their callers have hung up.
 //!
 //! | topic | payload | when |
 //! |---|---|---|
 //! | `gateways/{name}/alive/{id}` | after how many milliseconds without another it is dead | three times as often, and when a new member is heard of |
 //! | the same | `leaving` | when it takes no more calls |
+//! | `gateways/{name}/{id}/hung-up` | the id of a request | when the caller of what was passed on hangs up |
 
 use std::str;
 use std::sync::Arc;
@@ -12,8 +13,9 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::{mpsc, oneshot};
 
+use super::hang_ups::HangUps;
 use super::members::{Members, News};
-use super::{ALIVE, DEAD_AFTER};
+use super::{ALIVE, DEAD_AFTER, HANG_UPS};
 use crate::core::packet::Message;
 use crate::core::packet::Qos;
 use crate::core::packet::ReasonCode;
@@ -30,8 +32,10 @@ pub(super) type Leave = oneshot::Sender<()>;
 
 pub(super) struct Announcer {
     members: Arc<Members>,
+    hang_ups: Arc<HangUps>,
     topic: TopicName,
-    subscription: Subscription,
+    /// To the others, and to hang-ups.
+    subscriptions: [Subscription; 2],
     dead_after: Duration,
     /// `None`: it may not speak, as it would not hear what others answer.
     next: Option<Instant>,
@@ -46,6 +50,7 @@ impl Announcer {
     /// `prefix` is what the topics of all members begin with.
     pub(super) fn new(
         members: Arc<Members>,
+        hang_ups: Arc<HangUps>,
         prefix: &str,
         dead_after: Duration,
         leave: mpsc::Receiver<Leave>,
@@ -53,12 +58,15 @@ impl Announcer {
     ) -> Result<Self, crate::core::topic::TopicError> {
         let topic = TopicName::new(format!("{prefix}/{ALIVE}/{}", members.own()))?;
         let filter = TopicFilter::new(format!("{prefix}/{ALIVE}/+"))?;
-        let subscription = Subscription { no_local: true, ..Subscription::new(filter) };
+        let others = Subscription { no_local: true, ..Subscription::new(filter) };
+        let hung_up = TopicFilter::new(format!("{prefix}/{}/{HANG_UPS}", members.own()))?;
+        let subscriptions = [others, Subscription::new(hung_up)];
         let dead_after = dead_after.clamp(*DEAD_AFTER.start(), *DEAD_AFTER.end());
         Ok(Self {
             members,
+            hang_ups,
             topic,
-            subscription,
+            subscriptions,
             dead_after,
             next: None,
             leave,
@@ -134,7 +142,7 @@ impl link::Endpoint for Announcer {
 
     fn connected(&mut self, out: &mut Outbox<'_>) {
         self.members.forgive(out.now());
-        out.subscribe(std::slice::from_ref(&self.subscription), (0, 0));
+        out.subscribe(&self.subscriptions, (0, 0));
     }
 
     fn disconnected(&mut self, _: &mut Outbox<'_>) {
@@ -149,7 +157,12 @@ impl link::Endpoint for Announcer {
         _: Option<AckId>,
         out: &mut Outbox<'_>,
     ) -> Result<Verdict, Message> {
-        if !self.subscription.filter.matches(&message.topic) {
+        let [others, hung_up] = &self.subscriptions;
+        if hung_up.filter.matches(&message.topic) {
+            self.hang_ups.hang_up(&message.payload);
+            return Ok(Verdict::Taken);
+        }
+        if !others.filter.matches(&message.topic) {
             return Err(message);
         }
         let id = message.topic.levels().last().unwrap_or_default();
@@ -168,9 +181,10 @@ impl link::Endpoint for Announcer {
     }
 
     fn subscribed(&mut self, _: Token, reasons: &[ReasonCode], out: &mut Outbox<'_>) {
-        match reasons.iter().find(|reason| reason.is_error()) {
-            Some(&reason) => {
-                let filter = self.subscription.filter.clone();
+        let mut both = self.subscriptions.iter().zip(reasons);
+        match both.find(|(_, reason)| reason.is_error()) {
+            Some((subscription, &reason)) => {
+                let filter = subscription.filter.clone();
                 tracing::error!(%filter, %reason, "the broker lets the gateway hear no other");
                 self.settle(Err(ServeError::Subscribe { filter, reason }));
             }
@@ -191,7 +205,7 @@ impl link::Endpoint for Announcer {
                 }
                 Poll::Ready(None) => {
                     self.depart(out);
-                    out.unsubscribe(std::slice::from_ref(&self.subscription), (0, 0));
+                    out.unsubscribe(&self.subscriptions, (0, 0));
                     return Poll::Ready(());
                 }
                 Poll::Pending => break,

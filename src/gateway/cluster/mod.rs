@@ -14,8 +14,9 @@
 //!
 //! A call is passed on once: the gateway that gets it makes it, whatever it thinks of the owner. It counts
 //! as in flight at both, to the device and of the gateway; of the key only where it was made, so the limit
-//! of a key is one for each gateway. When the one who has asked hangs up, the owner is not told: there the
-//! call ends with the device's answer, or at its deadline.
+//! of a key is one for each gateway. When the one who has asked hangs up, the owner is told so on
+//! `gateways/{name}/{id}/hung-up`, and gives the call up. That is said once: if it is lost, the call ends
+//! there with the device's answer, or at its deadline.
 //!
 //! Two gateways with one `id` would both get what is passed on. That is not prevented; they log a warning.
 //!
@@ -35,6 +36,7 @@
 
 mod announcer;
 mod forward;
+mod hang_ups;
 mod members;
 mod owner;
 
@@ -44,18 +46,22 @@ use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout_at;
 use tower::{Service, ServiceExt};
 
 use self::announcer::{Announcer, Leave};
+use self::hang_ups::HangUps;
 pub(super) use self::members::MAX_MEMBERS;
 use self::members::{Member, Members};
 use super::call::{Answer, Call, CallError, Failure};
-use super::calls::{explain, unsent};
+use super::calls::{Outlet, explain, unsent};
 use super::config;
 use super::level::is_level;
 use super::now;
+use crate::core::packet::Message;
+use crate::core::packet::Qos;
 use crate::core::topic::TopicFilter;
 use crate::core::topic::TopicName;
 use crate::error::RequestError;
@@ -74,6 +80,12 @@ pub(super) const DEAD_AFTER: RangeInclusive<Duration> =
 /// The level below which all announce themselves: no gateway is called so.
 pub(super) const ALIVE: &str = "alive";
 
+/// The last level of the topic on which a gateway hears that callers have hung up.
+const HANG_UPS: &str = "hung-up";
+
+/// Nobody waits for it.
+const HUNG_UP: CallError = CallError::Lost("the caller has hung up");
+
 /// This gateway among the others.
 #[derive(Debug)]
 pub(super) struct Cluster {
@@ -83,6 +95,8 @@ pub(super) struct Cluster {
     in_flight: usize,
     members: Arc<Members>,
     requester: Requester,
+    outlet: Outlet,
+    hang_ups: Arc<HangUps>,
     leave: mpsc::Sender<Leave>,
 }
 
@@ -101,7 +115,7 @@ pub(super) enum Relayed {
 }
 
 impl Cluster {
-    /// Prepares to join: until [`join`](Self::join) it owns all devices.
+    /// Prepares to join: until [`join`](Self::join) it owns all devices. `outlet` is one on the same link.
     ///
     /// # Errors
     /// As [`RequesterBuilder::build`](crate::requester::RequesterBuilder::build);
@@ -110,6 +124,7 @@ impl Cluster {
         link: &Link,
         config: &config::Cluster,
         in_flight: usize,
+        outlet: Outlet,
     ) -> Result<(Self, Joining), ServeError> {
         let own = match &config.id {
             Some(id) => id.clone(),
@@ -133,6 +148,8 @@ impl Cluster {
             in_flight,
             members: Arc::new(Members::new(own.into())),
             requester,
+            outlet,
+            hang_ups: Arc::default(),
             leave,
         };
         Ok((cluster, Joining { leaves }))
@@ -159,14 +176,17 @@ impl Cluster {
         let builder = Responder::builder(link.clone())
             .concurrency(self.in_flight.saturating_mul(2))
             .allow_response_topic(move |topic, _| !topic.as_str().starts_with(&prefix));
+        let hang_ups = Arc::clone(&self.hang_ups);
         let service = tower::service_fn(move |request: Request| {
-            let make = make.clone();
+            let (make, hang_ups) = (make.clone(), Arc::clone(&hang_ups));
             async move {
+                let id = request.parts().correlation_data.clone().unwrap_or_default();
                 let Some(call) = forward::call(request) else {
                     let status = Status::BAD_REQUEST.with_message("this is no call");
                     return Ok::<_, Infallible>(Response::error(status));
                 };
-                let result = make(call).await;
+                let made = hang_ups.begin(id).unless_hung_up(make(call)).await;
+                let result = made.unwrap_or(Some(Err(HUNG_UP.into())));
                 Ok(result.map_or_else(forward::leaving, forward::response))
             }
         });
@@ -181,8 +201,9 @@ impl Cluster {
     pub(super) async fn join(&self, link: &Link, joining: Joining) -> Result<(), ServeError> {
         let Joining { leaves } = joining;
         let (ready, is_ready) = oneshot::channel();
-        let members = Arc::clone(&self.members);
-        let announcer = Announcer::new(members, &self.prefix, self.dead_after, leaves, ready);
+        let (members, hang_ups) = (Arc::clone(&self.members), Arc::clone(&self.hang_ups));
+        let announcer =
+            Announcer::new(members, hang_ups, &self.prefix, self.dead_after, leaves, ready);
         let announcer = Box::new(announcer.map_err(wrong)?);
         link.attach(announcer).await.map_err(|_| ServeError::Closed)?;
         is_ready.await.map_err(|_| ServeError::Closed)??;
@@ -225,7 +246,7 @@ impl Cluster {
         };
         let request = forward::request(topic, call).deadline(deadline);
         let left = deadline.saturating_duration_since(now());
-        let asked = self.ask(request.timeout(left), deadline);
+        let asked = self.ask(to, request.timeout(left), deadline);
         let Some(answer) = to.dead.run_until_cancelled(asked).await else {
             let why = CallError::Lost("the gateway that calls the device has died");
             return Relayed::Ended(Err(why.into()));
@@ -250,16 +271,41 @@ impl Cluster {
         }
     }
 
-    async fn ask(&self, request: Request, deadline: Instant) -> Result<Response, RequestError> {
+    async fn ask(
+        &self,
+        to: &Member,
+        request: Request,
+        deadline: Instant,
+    ) -> Result<Response, RequestError> {
         let mut requester = self.requester.clone();
-        match timeout_at(deadline.into(), requester.ready()).await {
-            Ok(ready) => ready.map_err(unsent)?.call(request).await,
-            Err(_) => Err(RequestError::Timeout),
-        }
+        let ready = timeout_at(deadline.into(), requester.ready()).await;
+        let asked = ready.map_err(|_| RequestError::Timeout)?.map_err(unsent)?.call(request);
+        let mut caller = Caller { cluster: self, to, id: asked.id().cloned() };
+        let result = asked.await;
+        caller.id = None;
+        result
     }
 
     fn topic(&self, id: &str) -> Result<TopicName, crate::core::topic::TopicError> {
         TopicName::new(format!("{}/{id}/call", self.prefix))
+    }
+}
+
+/// Tells the owner when the caller hangs up, unless there is no id any more.
+struct Caller<'a> {
+    cluster: &'a Cluster,
+    to: &'a Member,
+    id: Option<Bytes>,
+}
+
+impl Drop for Caller<'_> {
+    fn drop(&mut self) {
+        let Some(id) = self.id.take() else { return };
+        let topic = format!("{}/{}/{HANG_UPS}", self.cluster.prefix, self.to);
+        if let Ok(topic) = TopicName::new(topic) {
+            let message = Message { qos: Qos::AtLeastOnce, ..Message::new(topic, id) };
+            self.cluster.outlet.tell(message);
+        }
     }
 }
 

@@ -11,7 +11,8 @@ use crate::link::memory::{Fate, Network};
 async fn member(network: &Network, id: &str) -> (Arc<Cluster>, Link, Joining) {
     let link = network.link(id);
     let config = config::Cluster { id: Some(id.to_owned()), ..config::Cluster::default() };
-    let (cluster, joining) = Cluster::new(&link, &config, 10).await.unwrap();
+    let outlet = Outlet::open(&link, 10).await.unwrap();
+    let (cluster, joining) = Cluster::new(&link, &config, 10, outlet).await.unwrap();
     (Arc::new(cluster), link, joining)
 }
 
