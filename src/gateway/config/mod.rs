@@ -126,7 +126,8 @@ pub struct Http {
     /// How far a signed request's time may be from the gateway's, either way; a nonce is remembered for as
     /// long, by this gateway and until it stops. So who can read requests on their way can repeat one
     /// at another gateway of a [`Cluster`], and after a restart: let servers use HTTPS. 15 min by default,
-    /// as both vendors have it.
+    /// as Aliyun has it. A request in Tencent's way may be 5 min off at the most, and as it has no nonce it
+    /// can be repeated until then.
     pub replay_window: Duration,
     /// Connections at once. 4,096 by default.
     pub connections: usize,

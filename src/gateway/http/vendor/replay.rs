@@ -63,8 +63,18 @@ impl Replay {
 
     /// Whether a request that was signed then may be taken now.
     pub(super) fn check_time(&self, signed: SystemTime, now: SystemTime) -> Result<(), Refused> {
+        self.check_time_within(Duration::MAX, signed, now)
+    }
+
+    /// Where the vendor takes requests within `window` at the most.
+    pub(super) fn check_time_within(
+        &self,
+        window: Duration,
+        signed: SystemTime,
+        now: SystemTime,
+    ) -> Result<(), Refused> {
         let apart = now.duration_since(signed).unwrap_or_else(|ahead| ahead.duration());
-        if apart <= self.window { Ok(()) } else { Err(Refused::Expired) }
+        if apart <= self.window.min(window) { Ok(()) } else { Err(Refused::Expired) }
     }
 
     /// Takes the nonce of a request whose signature is right, once for each `owner`.

@@ -1,8 +1,9 @@
 //! TC3-HMAC-SHA256 over method, path, query, headers and body.
 //!
-//! A request has no nonce. SDKs write the time in seconds, so two equal calls within one second
-//! have the same signature and are both meant: as in the cloud, a request that is repeated within
-//! the window is taken again. Who can read requests on their way can repeat them: serve HTTPS.
+//! A request has no nonce, nor anything else that is signed and differs each time. SDKs write the time in
+//! seconds, so two equal calls within one second have the same signature and are both meant: as in the
+//! cloud, a request that is repeated within 5 min is taken again. Who can read requests on their way
+//! can repeat them: serve HTTPS.
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -17,6 +18,10 @@ use crate::gateway::http::vendor::signing::{self, Authorization};
 use crate::gateway::keys::Key;
 
 pub(super) const ALGORITHM: &str = "TC3-HMAC-SHA256";
+
+/// How far the time of a request may be from the gateway's, however long nonces are remembered: the
+/// vendor's own.
+const WINDOW: Duration = Duration::from_mins(5);
 
 /// A request whose signature is right.
 pub(super) struct Signed<'a> {
@@ -104,7 +109,7 @@ fn check_time(vendor: &Vendor, timestamp: &str, date: &str) -> Result<(), Refusa
     let signed = UNIX_EPOCH.checked_add(seconds).unwrap_or(UNIX_EPOCH);
     vendor
         .replay
-        .check_time(signed, (vendor.now)())
+        .check_time_within(WINDOW, signed, (vendor.now)())
         .map_err(|_| expired("X-TC-Timestamp is too far from the time of the gateway."))?;
     if date_of(signed).as_deref() != Some(date) {
         return Err(expired("The date in the Credential is not that of X-TC-Timestamp, in UTC."));

@@ -141,10 +141,10 @@ async fn each_bit_of_what_is_signed_counts() {
 #[tokio::test]
 async fn a_request_is_taken_within_the_window() {
     for (now, taken) in [
-        ("2026-11-24T08:39:57Z", true),
-        ("2026-11-24T08:09:57Z", true),
-        ("2026-11-24T08:39:58Z", false),
-        ("2026-11-24T08:09:56Z", false),
+        ("2026-11-24T08:29:57Z", true),
+        ("2026-11-24T08:19:57Z", true),
+        ("2026-11-24T08:29:58Z", false),
+        ("2026-11-24T08:19:56Z", false),
     ] {
         let got = fixture(now, answer(b"", 1)).send(&recorded()).await;
         if taken {
