@@ -219,6 +219,10 @@ impl Ways {
         device: &str,
     ) -> Result<Asker, ServeError> {
         if way == Way::TencentClientToken {
+            // It would wait for a connection in order to subscribe.
+            if !self.link.is_connected() {
+                return Err(ServeError::Disconnected);
+            }
             // Not the topic alone: a requester takes what comes on one topic for its own, and there may
             // be another call to it.
             let topics = TopicFilter::new(format!("{}/{device}/#", product.id));

@@ -47,3 +47,16 @@ async fn calls_fail_at_once_while_the_broker_is_away_and_go_on_afterwards() {
     assert_eq!(running.await.unwrap().unwrap_err().why, lost, "it may have been executed");
     assert_eq!(refused(&platform, call("ali", "quick")).await, away);
 }
+
+/// It subscribes for each call.
+#[tokio::test(start_paused = true)]
+async fn the_custom_mode_does_not_wait_for_a_broker_that_is_away() {
+    let network = Network::new();
+    let link = network.link("gateway");
+    let platform = Platform::start(settings(link.clone())).await.unwrap();
+    network.disconnect("gateway");
+    link.disconnected().await;
+    let custom = Call { target: on("explorer/d/control"), ..call("explorer", "d") };
+    let away = CallError::Unavailable("the broker is away");
+    assert_eq!(refused(&platform, custom).await, away);
+}
