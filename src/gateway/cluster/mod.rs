@@ -43,6 +43,7 @@ mod owner;
 use std::convert::Infallible;
 use std::fmt;
 use std::ops::RangeInclusive;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -79,6 +80,9 @@ pub(super) const DEAD_AFTER: RangeInclusive<Duration> =
 
 /// The level below which all announce themselves: no gateway is called so.
 pub(super) const ALIVE: &str = "alive";
+
+/// How long the broker may take to say that nobody has got a call, when the gateway is known to be dead.
+const LAST_WORD: Duration = Duration::from_millis(200);
 
 /// The last level of the topic on which a gateway hears that callers have hung up.
 const HANG_UPS: &str = "hung-up";
@@ -240,14 +244,23 @@ impl Cluster {
 
     /// Passes a call on.
     pub(super) async fn relay(&self, to: &Member, call: &Call, deadline: Instant) -> Relayed {
+        // It has died since it was found.
+        if to.dead.is_cancelled() {
+            return Relayed::NotThere;
+        }
         let Ok(topic) = self.topic(&to.id) else {
             self.members.left(&to.id);
             return Relayed::NotThere;
         };
         let request = forward::request(topic, call).deadline(deadline);
         let left = deadline.saturating_duration_since(now());
-        let asked = self.ask(to, request.timeout(left), deadline);
-        let Some(answer) = to.dead.run_until_cancelled(asked).await else {
+        let mut asked = pin!(self.ask(to, request.timeout(left), deadline));
+        let mut answer = to.dead.run_until_cancelled(asked.as_mut()).await;
+        if answer.is_none() {
+            // Of several calls the first learns that nobody is there, and the others are about to.
+            answer = tokio::time::timeout(LAST_WORD, asked).await.ok();
+        }
+        let Some(answer) = answer else {
             let why = CallError::Lost("the gateway that calls the device has died");
             return Relayed::Ended(Err(why.into()));
         };

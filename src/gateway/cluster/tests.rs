@@ -98,6 +98,31 @@ async fn who_falls_silent_is_dead_and_whoever_waits_for_it_learns_it() {
     assert!(elsewhere(&a).is_some(), "it is heard again");
 }
 
+/// Of several calls one is told first.
+#[tokio::test(start_paused = true)]
+async fn a_call_that_nobody_has_got_goes_on_although_its_owner_is_known_to_be_dead() {
+    let network = Network::new();
+    let (a, _a) = joined(&network, "a").await;
+    let _b = joined(&network, "b").await;
+    let (name, owner) = elsewhere(&a).unwrap();
+    network.hold_acknowledgements(true);
+    let waiting = tokio::spawn({
+        let (a, owner, name) = (Arc::clone(&a), owner.clone(), name.clone());
+        async move { a.relay(&owner, &call(&name), later(Duration::from_mins(10))).await }
+    });
+    // The clock stands until nobody has anything to do.
+    tokio::time::sleep(Duration::from_millis(1)).await;
+    a.members.died("b");
+    tokio::time::sleep(Duration::from_millis(1)).await;
+    network.hold_acknowledgements(false);
+    assert!(matches!(waiting.await.unwrap(), Relayed::NotThere), "nobody has got it");
+
+    network.on_message(|message| panic!("{message:?}"));
+    let relayed = a.relay(&owner, &call(&name), later(Duration::from_secs(1))).await;
+    assert!(matches!(relayed, Relayed::NotThere), "{relayed:?}");
+    network.on_message(|_| Fate::Deliver);
+}
+
 #[tokio::test(start_paused = true)]
 async fn who_is_cut_off_keeps_what_it_knows() {
     let network = Network::new();
