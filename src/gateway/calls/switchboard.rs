@@ -16,6 +16,7 @@ use super::publish::Outlet;
 use super::ways::{Asker, Way, Ways};
 use crate::core::packet::Message;
 use crate::core::packet::Properties;
+use crate::core::topic::TopicName;
 use crate::error::RequestError;
 use crate::gateway::call::{Answer, Call, CallError, Failure, Publication};
 use crate::gateway::cluster::{Cluster, MAX_MEMBERS, Relayed};
@@ -34,6 +35,7 @@ const PUBLISH: Duration = Duration::from_secs(10);
 
 const OVER: CallError = CallError::Unavailable("the gateway is shutting down");
 const GIVEN_UP: CallError = CallError::Lost("the gateway has shut down");
+const NOT_SUBSCRIBED: CallError = CallError::Unavailable("the broker does not answer");
 const NO_STORE: CallError = CallError::Unavailable("the device store is not available");
 
 /// Everything that a call needs.
@@ -55,6 +57,7 @@ pub(super) struct Switchboard {
 struct Admitted<'a> {
     product: &'a Product,
     way: Way,
+    address: TopicName,
     deadline: Instant,
     timeout: Duration,
     _slot: Slot,
@@ -91,10 +94,12 @@ impl Switchboard {
         let (product, slot) = self.enter(product, device, key.as_ref())?;
         let ext = || self.says_ext(product, device);
         let way = Way::to(&call.target, product.dialect, ext)?;
+        // Before it is passed on: not every text arrives as it was.
+        let address = way.address(call, product.dialect)?;
         let times = self.ways.times(way, product).ok_or(OVER)?;
         let timeout = times.fit(call.timeout.or(product.timeout));
         let deadline = now() + timeout;
-        Ok(Admitted { product, way, deadline, timeout, _slot: slot })
+        Ok(Admitted { product, way, address, deadline, timeout, _slot: slot })
     }
 
     /// Who may, and how many.
@@ -135,7 +140,6 @@ impl Switchboard {
     /// Asks the device. It takes the payload out of the call, which is not kept until there is an answer.
     async fn make(&self, admitted: &Admitted<'_>, call: &mut Call) -> Result<Answer, Failure> {
         let Admitted { product, way, deadline, .. } = *admitted;
-        let address = way.address(call, product.dialect)?;
         if self.roster.is_none() {
             self.exists(&product.id, &call.device, deadline).await?;
         }
@@ -147,9 +151,10 @@ impl Switchboard {
             return Err(why.into());
         }
         let asker = timeout_at(deadline.into(), self.ways.asker(way, product, &call.device)).await;
-        let asker = asker.map_err(|_| CallError::Timeout)?.map_err(not_built)?;
+        let asker = asker.map_err(|_| NOT_SUBSCRIBED)?.map_err(not_built)?;
         let Call { device, payload, content_type, .. } = call;
-        let mut request = Request::to(address, mem::take(payload)).deadline(deadline);
+        let mut request =
+            Request::to(admitted.address.clone(), mem::take(payload)).deadline(deadline);
         request.parts_mut().timeout = Some(asker.times().timeout(admitted.timeout));
         request.parts_mut().content_type = content_type.take();
         let (result, message_id) = ask(asker, request, deadline).await;

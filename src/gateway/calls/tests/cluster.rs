@@ -331,3 +331,19 @@ async fn a_refusal_is_the_same_failure_whoever_was_to_call() {
         }
     }
 }
+
+/// Control characters would not arrive as they are.
+#[tokio::test(start_paused = true)]
+async fn what_is_invalid_is_not_passed_on() {
+    let network = Network::new();
+    let (a, _b) = (gateway(network.link("a"), "a").await, gateway(network.link("b"), "b").await);
+    let cluster = a.board.cluster.as_ref().unwrap();
+    let names = (0..).map(|n| format!("d{n}"));
+    let theirs = names.into_iter().find(|name| cluster.owner("native", name).is_some()).unwrap();
+    network.on_message(|message| panic!("{message:?}"));
+    for target in [service("a\0b"), on("devices/native/another")] {
+        let invalid = Call { target, ..call("native", &theirs) };
+        assert!(matches!(refused(&a, invalid).await, CallError::Invalid(_)));
+    }
+    network.on_message(|_| crate::link::memory::Fate::Deliver);
+}
