@@ -33,6 +33,9 @@ mod matrix;
 mod restart;
 #[path = "gateway/running.rs"]
 mod running;
+#[cfg(unix)]
+#[path = "gateway/secrets.rs"]
+mod secrets;
 #[path = "gateway/servers.rs"]
 mod servers;
 #[path = "gateway/signing.rs"]
