@@ -409,3 +409,6 @@ fn closed_by_server(packet: &Disconnect) -> Ended {
         _ => Ended::Lost,
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -36,11 +36,11 @@ pub(super) fn run(test: impl Future<Output = ()> + 'static) {
     System::build().ping_interval(0).build(DefaultRuntime).block_on(test);
 }
 
-async fn client(address: &str) -> Client {
+pub(super) async fn client(address: &str) -> Client {
     client_with(address, |_| {}).await
 }
 
-async fn client_with(address: &str, set: impl FnOnce(&mut Options)) -> Client {
+pub(super) async fn client_with(address: &str, set: impl FnOnce(&mut Options)) -> Client {
     let mut options = Options::parse(address).expect("valid");
     options.reconnect.longest = Duration::from_millis(50);
     set(&mut options);
@@ -71,7 +71,7 @@ async fn message(client: &mut Client) -> (Message, Option<AckId>) {
     }
 }
 
-fn to(topic: &str, payload: impl Into<bytes::Bytes>) -> Message {
+pub(super) fn to(topic: &str, payload: impl Into<bytes::Bytes>) -> Message {
     Message::new(TopicName::new(topic).expect("valid"), payload)
 }
 

@@ -1,0 +1,56 @@
+//! Against servers that no broker is.
+
+use std::sync::Arc;
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::JoinHandle;
+
+use super::*;
+use crate::core::topic::TopicFilter;
+use crate::link::Transport;
+use crate::link::ntex::connect::{buffers, connect};
+use crate::link::ntex::options::Options;
+use crate::link::ntex::tests::{client, next, run, to};
+
+/// Accepts one client.
+async fn serve(with: impl AsyncFnOnce(TcpStream) + 'static) -> (String, JoinHandle<()>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+    let address = format!("mqtt://{}", listener.local_addr().expect("bound"));
+    let server = tokio::task::spawn_local(async move {
+        let (mut stream, _) = listener.accept().await.expect("the client");
+        packet(&mut stream).await;
+        stream.write_all(&[0x20, 3, 0, 0, 0]).await.expect("written");
+        with(stream).await;
+    });
+    (address, server)
+}
+
+/// The next packet, without its fixed header.
+async fn packet(stream: &mut TcpStream) -> Vec<u8> {
+    stream.read_u8().await.expect("a packet");
+    let length = stream.read_u8().await.expect("a length");
+    assert!(length < 0x80, "one byte is enough for it");
+    let mut body = vec![0; length.into()];
+    stream.read_exact(&mut body).await.expect("a whole packet");
+    body
+}
+
+#[test]
+fn a_packet_that_takes_longer_than_the_keep_alive_is_a_sign_of_life() {
+    run(async {
+        let (address, server) = serve(async |mut stream| {
+            // It is silent for longer than one and a half keep-alives but for the middle of a packet.
+            for piece in [&[0x30, 8, 0][..], &[1, b't', 0, 1, 2, 3, 4]] {
+                assert!(packet(&mut stream).await.is_empty(), "a PINGREQ");
+                stream.write_all(piece).await.expect("written");
+            }
+            let _ = stream.read_u8().await;
+        })
+        .await;
+        let mut client = client(&format!("{address}?keep_alive=1")).await;
+        let event = next(&mut client).await;
+        assert!(matches!(&event, Event::Message(message, None) if message.payload.len() == 4));
+        server.abort();
+    });
+}
