@@ -7,6 +7,7 @@
 //! connection's driver reads packets straight from the read buffer, at its own pace: there is no
 //! queue between the two that would need a bound.
 
+use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, VecDeque};
 use std::num::NonZeroU16;
 use std::task::{Context, Poll, ready};
@@ -95,6 +96,16 @@ enum Awaited {
     Subscription(SendId),
 }
 
+impl Awaited {
+    fn publish(self) -> Option<SendId> {
+        if let Self::Publish(id) = self { Some(id) } else { None }
+    }
+
+    fn subscription(self) -> Option<SendId> {
+        if let Self::Subscription(id) = self { Some(id) } else { None }
+    }
+}
+
 #[derive(Debug)]
 struct Unacknowledged {
     packet_id: NonZeroU16,
@@ -126,10 +137,8 @@ impl Session {
     /// What the next connection has to know; this one is over.
     pub(super) fn leave(&mut self) -> Resumed {
         let mut interrupted = std::mem::take(&mut self.interrupted);
-        interrupted.extend(self.awaited.drain().filter_map(|(packet_id, what)| match what {
-            Awaited::Publish(id) => Some((id, packet_id)),
-            Awaited::Subscription(_) => None,
-        }));
+        let sent = |(packet_id, what): (_, Awaited)| Some((what.publish()?, packet_id));
+        interrupted.extend(self.awaited.drain().filter_map(sent));
         while interrupted.len() > MOST_UNACKNOWLEDGED {
             interrupted.pop_first();
         }
@@ -357,12 +366,8 @@ impl Session {
     fn packet(&mut self, packet: Packet) -> Result<Option<Event>, Ended> {
         let (packet_id, reasons) = match packet {
             Packet::PublishAck(ack) => {
-                return Ok(match self.awaited.remove(&ack.packet_id) {
-                    Some(Awaited::Publish(id)) => {
-                        Some(Event::Acknowledged(id, convert::acknowledgement(&ack)))
-                    }
-                    _ => None,
-                });
+                let id = self.answered(ack.packet_id, Awaited::publish);
+                return Ok(id.map(|id| Event::Acknowledged(id, convert::acknowledgement(&ack))));
             }
             Packet::SubscribeAck(ack) => (ack.packet_id, codes(ack.status)),
             Packet::UnsubscribeAck(ack) => (ack.packet_id, codes(ack.status)),
@@ -370,10 +375,20 @@ impl Session {
             Packet::Disconnect(packet) => return Err(closed_by_server(&packet)),
             _ => return Err(Ended::Violated(DisconnectReasonCode::ProtocolError)),
         };
-        Ok(match self.awaited.remove(&packet_id) {
-            Some(Awaited::Subscription(id)) => Some(Event::Subscribed(id, reasons)),
-            _ => None,
-        })
+        let id = self.answered(packet_id, Awaited::subscription);
+        Ok(id.map(|id| Event::Subscribed(id, reasons)))
+    }
+
+    /// What an acknowledgement is for. One for nothing, or for a packet of another kind, is ignored.
+    fn answered(
+        &mut self,
+        packet_id: NonZeroU16,
+        of_kind: impl Fn(Awaited) -> Option<SendId>,
+    ) -> Option<SendId> {
+        let Entry::Occupied(awaited) = self.awaited.entry(packet_id) else { return None };
+        let id = of_kind(*awaited.get())?;
+        awaited.remove();
+        Some(id)
     }
 
     fn send(&self, packet: Packet) -> Result<(), EncodeError> {

@@ -37,6 +37,37 @@ async fn packet(stream: &mut TcpStream) -> Vec<u8> {
 }
 
 #[test]
+fn an_acknowledgement_of_another_kind_settles_nothing() {
+    run(async {
+        let (address, server) = serve(async |mut stream| {
+            let publish = packet(&mut stream).await;
+            let subscribe = packet(&mut stream).await;
+            let ([high, low], [other_high, other_low]) =
+                ([publish[3], publish[4]], [subscribe[0], subscribe[1]]);
+            let acks = [
+                &[0x90, 4, high, low, 0, 0][..],
+                &[0xB0, 4, high, low, 0, 0],
+                &[0x40, 2, other_high, other_low],
+                &[0x40, 2, high, low],
+                &[0x90, 4, other_high, other_low, 0, 0],
+            ];
+            stream.write_all(&acks.concat()).await.expect("written");
+            let _ = stream.read_u8().await;
+        })
+        .await;
+        let mut client = client(&address).await;
+        client.publish(&to("t", ""), 7).expect("sent");
+        let filter = TopicFilter::new("t").expect("valid");
+        client.subscribe(&[Subscription::new(filter)], 8);
+        assert!(matches!(next(&mut client).await, Event::Acknowledged(7, _)));
+        assert!(matches!(next(&mut client).await, Event::Subscribed(8, _)));
+        client.disconnect();
+        drop(client);
+        server.abort();
+    });
+}
+
+#[test]
 fn a_packet_that_takes_longer_than_the_keep_alive_is_a_sign_of_life() {
     run(async {
         let (address, server) = serve(async |mut stream| {
