@@ -8,7 +8,7 @@
 //! queue between the two that would need a bound.
 
 use std::collections::hash_map::Entry;
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, HashSet, VecDeque};
 use std::num::NonZeroU16;
 use std::task::{Context, Poll, ready};
 
@@ -205,7 +205,11 @@ impl Session {
 
     fn request(&mut self, id: SendId, packet: impl FnOnce(NonZeroU16) -> Packet) {
         let awaited = Awaited::Subscription(id);
-        let Some(packet_id) = self.next_packet_id() else {
+        // It leaves before what is sent again, which has to have the identifier that it had
+        // [MQTT-4.4.0-1].
+        let earlier: HashSet<NonZeroU16> = self.interrupted.values().copied().collect();
+        let other = self.next_packet_id_unless(|id| earlier.contains(&id));
+        let Some(packet_id) = other.or_else(|| self.next_packet_id()) else {
             return self.refuse(awaited, ReasonCode::QUOTA_EXCEEDED);
         };
         match self.send(packet(packet_id)) {
@@ -234,10 +238,17 @@ impl Session {
 
     /// One that is not in use; `None` when all are.
     fn next_packet_id(&mut self) -> Option<NonZeroU16> {
+        self.next_packet_id_unless(|_| false)
+    }
+
+    fn next_packet_id_unless(
+        &mut self,
+        is_reserved: impl Fn(NonZeroU16) -> bool,
+    ) -> Option<NonZeroU16> {
         for _ in 0..=u16::MAX {
             self.last_packet_id = self.last_packet_id.wrapping_add(1);
             let id = NonZeroU16::new(self.last_packet_id);
-            if id.is_some_and(|id| !self.awaited.contains_key(&id)) {
+            if id.is_some_and(|id| !self.awaited.contains_key(&id) && !is_reserved(id)) {
                 return id;
             }
         }

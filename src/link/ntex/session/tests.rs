@@ -68,6 +68,28 @@ fn an_acknowledgement_of_another_kind_settles_nothing() {
 }
 
 #[test]
+fn what_is_sent_again_has_its_packet_identifier_and_no_subscribe_takes_it() {
+    run(async {
+        let (address, server) = serve(async |mut stream| {
+            let subscribe = packet(&mut stream).await;
+            let publish = packet(&mut stream).await;
+            assert_eq!((&subscribe[..2], &publish[3..5]), (&[0, 2][..], &[0, 1][..]));
+        })
+        .await;
+        let options = Arc::new(Options::parse(&address).expect("valid"));
+        let accepted = connect(options, buffers(), true).await.expect("accepted");
+        // After 65,535 packets the next one would have the identifier of the first.
+        let interrupted = BTreeMap::from([(7, NonZeroU16::MIN)]);
+        let resumed = Resumed { interrupted, ..Resumed::default() };
+        let mut session = Session::new(accepted, resumed);
+        let filter = TopicFilter::new("t").expect("valid");
+        session.subscribe(&[Subscription::new(filter)], 8);
+        session.publish(&to("t", ""), 7).expect("sent");
+        server.await.expect("no panic");
+    });
+}
+
+#[test]
 fn a_packet_that_takes_longer_than_the_keep_alive_is_a_sign_of_life() {
     run(async {
         let (address, server) = serve(async |mut stream| {
