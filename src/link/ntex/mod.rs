@@ -61,6 +61,7 @@ use crate::tls::ClientTls;
 /// | what | default | when full |
 /// |---|---|---|
 /// | write buffer | 256 KiB and one packet | messages wait in the queue of [`OutgoingLimits`] |
+/// | acknowledgements in it beside these | 768 KiB | nothing more is read from a server that does not read |
 /// | read buffer | 64 KiB, or one packet | nothing more is read from the socket |
 /// | a WebSocket frame that arrives | the largest packet, 64 KiB at least | the connection is closed |
 /// | a packet that arrives | 1 MiB | the server does not send it; if it does, the connection is closed |

@@ -35,6 +35,13 @@ use crate::link::{AckId, Event, SendError, SendId};
 /// for it would only lose what is being worked on.
 const MOST_UNACKNOWLEDGED: usize = u16::MAX as usize;
 
+/// Bytes of PUBACKs that may be added to a full write buffer: those of all that a server may send
+/// without having got one. Nothing more is read of a server that makes it more and does not read.
+const MOST_ANSWERS: usize = MOST_UNACKNOWLEDGED * LONGEST_PUBACK;
+
+/// Bytes of a PUBACK with a reason code and no properties.
+const LONGEST_PUBACK: usize = 6;
+
 /// The connection is over.
 #[derive(Debug)]
 pub(super) enum Ended {
@@ -69,6 +76,8 @@ pub(super) struct Session {
     refusals: VecDeque<Event>,
     /// What an earlier connection of this session left unacknowledged, and was not sent again yet.
     interrupted: BTreeMap<SendId, NonZeroU16>,
+    /// While the write buffer is full: the bytes that were in it when that was found.
+    full: Option<usize>,
 }
 
 /// What the next connection has to know of this one.
@@ -131,6 +140,7 @@ impl Session {
             partial: None,
             refusals: VecDeque::new(),
             interrupted: resumed.interrupted,
+            full: None,
         }
     }
 
@@ -286,6 +296,15 @@ impl Session {
     /// The next thing that happens.
     pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<Event, Ended>> {
         loop {
+            if self.io.is_wr_backpressure() {
+                match self.poll_writable(cx) {
+                    Poll::Ready(Ok(event)) => return Poll::Ready(Ok(event)),
+                    Poll::Pending if self.is_flooded() => return Poll::Pending,
+                    // Reading must go on: a server that cannot write to us may not read either. And
+                    // what came before the connection was lost is read.
+                    Poll::Pending | Poll::Ready(Err(_)) => {}
+                }
+            }
             let framing = Framing::new(&self.codec, self.partial.is_some());
             match self.io.poll_recv(&framing, cx) {
                 Poll::Pending => return Poll::Pending,
@@ -299,10 +318,8 @@ impl Session {
                     }
                 }
                 Poll::Ready(Err(RecvError::WriteBackpressure)) => {
-                    // Reading must go on: a server that cannot write to us may not read either.
                     let _ = self.io.poll_read_ready(cx);
-                    let flushed = ready!(self.io.poll_flush(cx, false));
-                    return Poll::Ready(flushed.map(|()| Event::Writable).map_err(|_| Ended::Lost));
+                    return self.poll_writable(cx);
                 }
                 Poll::Ready(Err(RecvError::Decoder(error))) => {
                     tracing::warn!(%error, "a packet from the server cannot be read");
@@ -322,6 +339,20 @@ impl Session {
                 Poll::Ready(Err(RecvError::KeepAlive)) => return Poll::Ready(Err(Ended::Lost)),
             }
         }
+    }
+
+    /// Waits until the socket has taken enough of what was written.
+    fn poll_writable(&mut self, cx: &mut Context<'_>) -> Poll<Result<Event, Ended>> {
+        let flushed = ready!(self.io.poll_flush(cx, false));
+        self.full = None;
+        Poll::Ready(flushed.map(|()| Event::Writable).map_err(|_| Ended::Lost))
+    }
+
+    /// Whether the full write buffer has grown by more answers than a server may ask for that keeps to
+    /// the Receive Maximum.
+    fn is_flooded(&mut self) -> bool {
+        let waiting = self.io.with_write_dst_buf(|buffer| buffer.len());
+        waiting > *self.full.get_or_insert(waiting) + MOST_ANSWERS
     }
 
     fn receive(&mut self, decoded: Decoded) -> Result<Option<Event>, Ended> {

@@ -107,3 +107,37 @@ fn a_packet_that_takes_longer_than_the_keep_alive_is_a_sign_of_life() {
         server.abort();
     });
 }
+
+/// It is read on for a while, as it may be unable to write as well; not without end.
+#[test]
+fn a_server_that_reads_no_answers_is_not_read_without_end() {
+    run(async {
+        let (address, server) = serve(async |mut stream| {
+            let flood = [0x32, 6, 0, 1, b't', 0, 1, 0].repeat(1000);
+            while stream.write_all(&flood).await.is_ok() {}
+        })
+        .await;
+        let mut client = client(&format!("{address}?keep_alive=1")).await;
+        let mut filling = to("t", vec![0; 8 * 1024]);
+        filling.qos = Qos::AtMostOnce;
+        let mut taken = 0;
+        // The keep-alive ends it: nothing is read any more, and nothing taken.
+        loop {
+            while client.is_writable() {
+                client.publish(&filling, 0).expect("sent");
+            }
+            match next(&mut client).await {
+                Event::Message(_, ack) => {
+                    client.acknowledge(ack.expect("QoS 1"), ReasonCode::SUCCESS)
+                }
+                Event::Writable => {}
+                Event::Disconnected => break,
+                other => panic!("{other:?}"),
+            }
+            taken += 1;
+            assert!(taken < 3 * MOST_UNACKNOWLEDGED, "{taken} answers have no bound");
+        }
+        assert!(taken > 0);
+        server.abort();
+    });
+}
