@@ -1,6 +1,7 @@
 //! The path of a message: who is subscribed, whose queue has room, and what the sender is told.
 #![expect(clippy::result_large_err, reason = "a message that is not taken is given back")]
 
+use std::cell::Cell;
 use std::time::Instant;
 
 use super::access::{self, Access};
@@ -14,6 +15,15 @@ use crate::core::topic::{TopicFilter, TopicName};
 use crate::dialect::{Dialect, Native, ReplyTo};
 use crate::link::{Absence, Acknowledgement};
 use crate::message::{Response, Status};
+
+/// Reset when it goes, even if a hook or a dialect panics: the client would get nothing any more.
+struct Draining<'a>(&'a Cell<bool>);
+
+impl Drop for Draining<'_> {
+    fn drop(&mut self) {
+        self.0.set(false);
+    }
+}
 
 impl Worker {
     /// Forwards a message to those who are subscribed; what PUBACK says.
@@ -175,6 +185,7 @@ impl Worker {
         if client.draining.replace(true) {
             return;
         }
+        let _draining = Draining(&client.draining);
         while let Some(waiting) = client.next_to_send() {
             // [MQTT-3.3.2-5]
             let alone = waiting.alone;
@@ -189,7 +200,6 @@ impl Worker {
                 }
             }
         }
-        client.draining.set(false);
     }
 
     /// Answers a request in the name of a responder that it cannot be delivered to.

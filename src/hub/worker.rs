@@ -4,6 +4,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -170,14 +171,14 @@ async fn run(
     loop {
         tokio::select! {
             () = shared.stop.cancelled() => break,
-            Some(order) = orders.recv() => worker.obey(order, &servers),
+            Some(order) = orders.recv() => survive(|| worker.obey(order, &servers)),
             _ = messages.recv_many(&mut batch, TURN) => {
-                batch.drain(..).for_each(|mail| worker.take(mail));
+                batch.drain(..).for_each(|mail| survive(|| worker.take(mail)));
             }
             () = worker.unblock.notified() => {
                 let unblocked = std::mem::take(&mut *worker.unblocked.borrow_mut());
                 for client in &unblocked {
-                    worker.drain(client);
+                    survive(|| worker.drain(client));
                 }
             }
         }
@@ -189,6 +190,14 @@ async fn run(
         }
     };
     let _ = timeout(END, all_left).await;
+}
+
+/// A hook or a dialect that panics for one message must not end the worker, and with it the connections
+/// of all.
+fn survive(step: impl FnOnce()) {
+    if catch_unwind(AssertUnwindSafe(step)).is_err() {
+        tracing::error!("a panic between clients of the hub: what it was about is lost");
+    }
 }
 
 impl Worker {

@@ -52,6 +52,7 @@ impl Dialect for Devices {
     fn addressee(&self, topic: &TopicName) -> Option<Addressee> {
         let mut levels = topic.as_str().strip_prefix("echo/")?.split('/').skip(1);
         let (product, device) = (levels.next()?, levels.next()?);
+        assert!(product != "broken", "on purpose");
         let names = vec![format!("{product}/{device}"), format!("{product}&{device}")];
         let addressee = Addressee::new(names);
         Some(if product == "quiet" { addressee.pushed() } else { addressee })
@@ -297,6 +298,32 @@ async fn a_push_has_the_bounds_of_a_subscription() {
     assert_eq!(reasons, [0, 0, 0, 0x97], "one is on its way and two wait");
     for _ in 0..3 {
         assert_eq!(device.message().await.topic, PUSHED);
+    }
+}
+
+/// It is asked here by the worker of the slow client, for a message of another worker.
+#[tokio::test]
+async fn a_dialect_that_panics_costs_no_worker() {
+    let builder = Hub::builder().workers(2).limits(|limits| limits.queued_messages = 2);
+    let (hub, address) = start(builder).await;
+    let one = Properties::none().number(property::RECEIVE_MAXIMUM, 1);
+    let mut slow = Raw::connect(address, &Connect::new("slow").properties(one)).await;
+    assert_eq!(slow.subscribe("t", QOS_1).await, 1);
+    let mut sender = client(address, "sender").await;
+    let request = Properties::none().text(property::RESPONSE_TOPIC, "echo/1/broken/1/set");
+    for n in 0..4_u8 {
+        assert_eq!(sender.ask("t", &[n], &request).await, 0);
+    }
+    // One is on its way and two wait; for the fourth the hub answers.
+    soon(async {
+        while hub.stats().overflowed == 0 {
+            sender.ping().await;
+            sender.read().await;
+        }
+    })
+    .await;
+    for n in 0..3_u8 {
+        assert_eq!(slow.message().await.payload, [n]);
     }
 }
 
