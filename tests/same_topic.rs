@@ -70,6 +70,17 @@ async fn one_topic_is_asked_again_and_again_where_the_token_is_in_the_payload() 
     assert_eq!(device.stats().answered, 3);
 }
 
+#[tokio::test(start_paused = true)]
+async fn of_dialects_with_the_same_topics_the_first_reads_them() {
+    let network = Network::new();
+    let builder = Responder::builder(network.link("device"))
+        .dialect(Altered::response(|answer| answer.payload = "first".into()))
+        .dialect(Altered::response(|answer| answer.payload = "second".into()));
+    let _device = builder.serve(Router::new().route("ask", async || ())).await.unwrap();
+    let requester = Requester::builder(network.link("server")).build().await.unwrap();
+    assert_eq!(call(&requester, to("ask")).await.unwrap().payload(), "first");
+}
+
 #[cfg(feature = "json")]
 #[tokio::test(start_paused = true)]
 async fn the_dialect_with_the_narrower_topics_reads_them() {

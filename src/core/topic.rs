@@ -199,6 +199,24 @@ impl TopicFilter {
         self.levels().map(breadth).cmp(other.levels().map(breadth))
     }
 
+    /// Whether this filter matches every topic that `other` matches. Share names do not matter.
+    pub(crate) fn covers(&self, other: &Self) -> bool {
+        // [MQTT-4.7.2-1]
+        if other.filter().starts_with('$') && self.filter().starts_with(['+', '#']) {
+            return false;
+        }
+        let (mut ours, mut theirs) = (self.levels(), other.levels());
+        loop {
+            match (ours.next(), theirs.next()) {
+                // [MQTT-4.7.1-2]: `#` matches the parent level as well
+                (Some("#"), _) | (None, None) => return true,
+                (Some("+"), Some(level)) if level != "#" => {}
+                (Some(a), Some(b)) if a == b => {}
+                _ => return false,
+            }
+        }
+    }
+
     /// Whether there is a topic that both filters match. Share names do not matter.
     ///
     /// ```
@@ -552,6 +570,29 @@ mod tests {
     }
 
     #[test]
+    fn a_filter_covers_those_whose_topics_it_has() {
+        for (wide, narrow, expected) in [
+            ("a", "a", true),
+            ("a/+", "a/b", true),
+            ("a/+", "a/+", true),
+            ("a/+", "a/#", false),
+            ("a/+", "a", false),
+            ("a/#", "a", true),
+            ("a/#", "a/+/#", true),
+            ("a/+/#", "a/#", false),
+            ("a/+/c", "a/b/+", false),
+            ("a/b", "a/+", false),
+            ("#", "+/#", true),
+            ("#", "$SYS/#", false),
+            ("+/x", "$SYS/x", false),
+            ("$SYS/#", "$SYS/+", true),
+            ("$share/g/a/#", "a/b", true),
+        ] {
+            assert_eq!(filter(wide).covers(&filter(narrow)), expected, "{wide} {narrow}");
+        }
+    }
+
+    #[test]
     fn limits_are_in_bytes() {
         let longest = "é".repeat(MAX_LEN / 2) + "e";
         assert!(
@@ -609,6 +650,18 @@ mod tests {
                 && !(topic.starts_with('$') && ["+", "#"].contains(&levels[0]));
             prop_assert_eq!(filter.matches(&topic), expected);
             prop_assert_eq!(filter.shared("g").unwrap().matches(&topic), expected);
+        }
+
+        #[test]
+        fn what_covers_another_matches_all_of_its_topics(
+            wide in r"(\$|[ab]|\+)(/([ab]|\+)){0,2}(/#)?|#",
+            narrow in r"(\$|[ab]|\+)(/([ab]|\+)){0,2}(/#)?|#",
+            topics in proptest::collection::vec(r"(\$|[ab])(/[ab]){0,3}", 16),
+        ) {
+            let (wide, narrow) = (filter(&wide), filter(&narrow));
+            let both = |topic: &String| wide.matches(topic) || !narrow.matches(topic);
+            prop_assert!(!wide.covers(&narrow) || topics.iter().all(both), "{wide} {narrow}");
+            prop_assert!(!wide.covers(&narrow) || wide.overlaps(&narrow), "{wide} {narrow}");
         }
 
         #[test]

@@ -10,6 +10,7 @@ use tower::Service;
 
 use super::endpoint::{Endpoint, Settings};
 use super::stats::Counters;
+use super::subscriptions::without_copies;
 use super::tasks::Tasks;
 use super::{Responder, Router};
 use crate::core::packet::Subscription;
@@ -81,6 +82,30 @@ impl ResponderBuilder {
     /// Shares the requests with every other responder that subscribes under this name: each goes to
     /// one of them (`$share/{name}/…`, MQTT 5 §4.8.2). Not possible with a dialect that
     /// [answers on the request topic](Dialect::answers_on_request_topic).
+    ///
+    /// It is shared filter by filter: a server keeps a group of subscribers for each filter under the
+    /// name, and a request goes to one member of every group that it matches. So all responders of
+    /// a share name must have the same routes, or routes without topics in common. Within one,
+    /// a route may lie within another (`recipes/soup/get` in `recipes/{category}/get`): then only the
+    /// wider is [subscribed to](Router#what-is-subscribed-to). Routes that cross, of which neither has
+    /// all topics of the other (`a/{x}/c` and `a/b/{y}`), are refused, as a request to both would be
+    /// handled twice. A route that has the topics of both (`a/{x}/{y}`) makes them possible: they
+    /// are still the more specific ones.
+    ///
+    /// ```
+    /// use tower_mqtt::link::memory::Network;
+    /// use tower_mqtt::{Responder, Router};
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let builder = Responder::builder(Network::new().link("cook")).share("kitchen");
+    /// let router = Router::new().route("a/{x}/c", async || ()).route("a/b/{y}", async || ());
+    /// assert!(builder.clone().serve(router.clone()).await.is_err());
+    /// let responder = builder.serve(router.route("a/{x}/{y}", async || ())).await?;
+    /// # drop(responder);
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn share(mut self, name: impl Into<String>) -> Self {
         self.share = Some(name.into());
         self
@@ -177,8 +202,9 @@ impl ResponderBuilder {
     /// # Errors
     /// [`ServeError::Routes`] with everything that is wrong with the routes;
     /// [`ServeError::Configuration`] when the share name is not one, a dialect cannot share, a route
-    /// is like the addresses of no dialect, a dialect's addresses are like no route, or requests are
-    /// acknowledged after the answer and there is a requester on the link;
+    /// is like the addresses of no dialect, a dialect's addresses are like no route, routes cross under
+    /// a share name, or requests are acknowledged after the answer and there is a requester on the
+    /// link;
     /// [`ServeError::Subscribe`] when the broker refuses a subscription;
     /// [`ServeError::Disconnected`] when the connection is lost meanwhile; [`ServeError::Closed`] when
     /// the link is closed.
@@ -215,7 +241,9 @@ impl ResponderBuilder {
         if self.dialects.is_empty() {
             self.dialects.push(Arc::new(Native::new()));
         }
-        let subscriptions = self.subscriptions(filters)?;
+        let wanted = self.wanted(filters)?;
+        let subscriptions = without_copies(wanted.iter().map(|(subscription, _)| subscription))?;
+        let readings = wanted.into_iter().map(|(s, dialect)| (s.filter, dialect)).collect();
         let (commands, queue) = mpsc::unbounded_channel();
         let (ready, is_ready) = oneshot::channel();
         let counters = Arc::new(Counters::default());
@@ -228,6 +256,7 @@ impl ResponderBuilder {
         let settings = Settings {
             _occupant: holds.then(|| self.link.enter(Role::Holding)).transpose()?,
             dialects: self.dialects,
+            readings,
             subscriptions,
             acknowledge: self.acknowledge,
             allowed: self.allowed,
@@ -241,8 +270,8 @@ impl ResponderBuilder {
         Ok(responder)
     }
 
-    /// What to subscribe to, with the number of the dialect that it is for.
-    fn subscriptions(
+    /// What the routes need, with the number of the dialect that each is for.
+    fn wanted(
         &self,
         filters: impl IntoIterator<Item = TopicFilter>,
     ) -> Result<Vec<(Subscription, usize)>, ServeError> {

@@ -30,8 +30,9 @@ use crate::message::{Parts, Request, Response, Status};
 pub(super) struct Settings {
     pub(super) _occupant: Option<Occupant>,
     pub(super) dialects: Vec<Arc<dyn Dialect>>,
-    /// With the number of the dialect that each is for.
-    pub(super) subscriptions: Vec<(Subscription, usize)>,
+    /// What comes, each with the number of the dialect that reads it.
+    pub(super) readings: Vec<(TopicFilter, usize)>,
+    pub(super) subscriptions: Vec<Subscription>,
     pub(super) acknowledge: Acknowledge,
     pub(super) allowed: Option<Allowed>,
     pub(super) slots: Arc<Semaphore>,
@@ -44,7 +45,6 @@ pub(super) struct Endpoint<S> {
     queue: mpsc::UnboundedReceiver<Command>,
     /// Which dialect a topic belongs to.
     routes: TopicIndex<Reading>,
-    subscriptions: Vec<Subscription>,
     ready: Option<oneshot::Sender<Result<(), ServeError>>>,
     tasks: Tasks,
     next_serial: u64,
@@ -76,19 +76,17 @@ where
         ready: oneshot::Sender<Result<(), ServeError>>,
     ) -> Self {
         let mut routes = TopicIndex::new();
-        for (rank, (subscription, dialect)) in ranked(&settings.subscriptions) {
-            routes.insert(&subscription.filter, (rank, *dialect));
+        for (rank, (filter, dialect)) in ranked(&settings.readings) {
+            routes.get_or_insert_with(filter, || (rank, *dialect));
         }
         let same_topic =
             settings.dialects.iter().filter(|dialect| dialect.answers_on_request_topic());
         let answered = same_topic.map(Dialect::default_timeout).max().map(Recent::new);
-        let subscriptions = settings.subscriptions.iter().map(|(s, _)| s.clone()).collect();
         Self {
             settings,
             service,
             queue,
             routes,
-            subscriptions,
             ready: Some(ready),
             tasks,
             next_serial: 0,
@@ -230,20 +228,19 @@ where
     }
 }
 
-/// How narrow a subscription is, the narrowest first, and the dialect that it is for.
+/// How narrow a filter is, the narrowest first, and the dialect that reads what it brings.
 type Reading = (usize, usize);
 
-/// The subscriptions with their rank: a dialect whose topics are a part of another's reads them.
-/// Subscriptions to the same topics have the same rank, so that the dialect named first counts.
+/// The filters with their rank: a dialect whose topics are a part of another's reads them.
 fn ranked(
-    subscriptions: &[(Subscription, usize)],
-) -> impl Iterator<Item = (usize, &(Subscription, usize))> {
-    let mut filters: Vec<&TopicFilter> = subscriptions.iter().map(|(s, _)| &s.filter).collect();
+    readings: &[(TopicFilter, usize)],
+) -> impl Iterator<Item = (usize, &(TopicFilter, usize))> {
+    let mut filters: Vec<&TopicFilter> = readings.iter().map(|(filter, _)| filter).collect();
     filters.sort_by(|a, b| a.cmp_specificity(b));
     let rank = move |filter: &TopicFilter| {
         filters.partition_point(|other| other.cmp_specificity(filter).is_lt())
     };
-    subscriptions.iter().map(move |entry| (rank(&entry.0.filter), entry))
+    readings.iter().map(move |entry| (rank(&entry.0), entry))
 }
 
 /// What the outcomes of the subscriptions and of their end are reported under. Answers go by
@@ -262,7 +259,7 @@ where
 
     fn connected(&mut self, out: &mut Outbox<'_>) {
         if matches!(self.stage, Stage::Serving) {
-            out.subscribe(&self.subscriptions, SUBSCRIBE);
+            out.subscribe(&self.settings.subscriptions, SUBSCRIBE);
         }
         // They wait for the subscriptions, so `still_wanted` sees them before they leave.
         for (message, token) in std::mem::take(&mut self.unsent) {
@@ -327,7 +324,8 @@ where
             self.unsubscribed();
             return;
         }
-        let refusal = reasons.iter().zip(&self.subscriptions).find(|(reason, _)| reason.is_error());
+        let subscriptions = &self.settings.subscriptions;
+        let refusal = reasons.iter().zip(subscriptions).find(|(reason, _)| reason.is_error());
         match refusal {
             None => self.settle(Ok(())),
             Some((&reason, Subscription { filter, .. })) => {

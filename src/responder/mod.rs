@@ -11,6 +11,7 @@ mod relay;
 mod route;
 mod router;
 mod stats;
+mod subscriptions;
 mod task;
 mod tasks;
 

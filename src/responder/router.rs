@@ -25,6 +25,19 @@ use crate::message::{Request, Response, Status};
 /// and this beats the rest. The order in which routes are added does not matter. Finding the route
 /// does not look at the others.
 ///
+/// # What is subscribed to
+///
+/// A [responder](super::Responder) subscribes to the [filters](Router::filters) of the routes, but to none
+/// whose topics another of them has: a server may send one copy of a request for each subscription that it
+/// matches, as Mosquitto does, and each would be handled. Two routes that cross, of which neither has all
+/// topics of the other, as `a/{x}/c` and `a/b/{y}`, need both subscriptions. There a request to both,
+/// `a/b/c`, is handled once where the server merges the copies, as the hub of this crate does, and
+/// else once for each copy. A third route that has the topics of both, `a/{x}/{y}`, makes it one
+/// subscription; a [`DedupLayer`](crate::layer::DedupLayer) answers the copy without handling it again.
+/// With a [share name](super::ResponderBuilder::share) such routes are refused.
+///
+/// # State
+///
 /// `S` is the state that the handlers still miss. A router without one, `Router<()>`, is a service
 /// and can be [served](super::ResponderBuilder::serve). Cloning it is cheap.
 ///
@@ -247,7 +260,8 @@ mod sealed {
 }
 
 impl Router {
-    /// What to subscribe to so that every route is reached; no filter twice.
+    /// What reaches the routes; no filter twice. A filter may have topics of another, of which a
+    /// [responder](super::Responder) subscribes to the wider one only.
     ///
     /// # Errors
     /// Everything that is wrong with the routes: [`RouteError::Template`] for each template that

@@ -17,6 +17,7 @@ over_every_transport! {
     many_calls_are_answered_in_the_reverse_order,
     qos_0_and_1_carry_a_call,
     shared_responders_answer_each_request_once,
+    a_request_to_a_route_within_another_is_handled_once,
     calls_that_are_dropped_leave_nothing,
     a_dropped_requester_leaves_its_link_to_others,
     a_program_may_ask_itself,
@@ -92,6 +93,43 @@ async fn shared_responders_answer_each_request_once(kind: Kind) {
     for _ in 0..EACH {
         let response = call(&requester, request("who", "")).await.expect("answered");
         assert_ne!(response.payload(), "anna");
+    }
+}
+
+async fn a_request_to_a_route_within_another_is_handled_once(kind: Kind) {
+    const CALLS: usize = 10;
+    let broker = Broker::start(kind).await;
+    let requester = requester(broker.link().await).await;
+    for share_name in [None, Some("kitchen")] {
+        let handled = Arc::new(AtomicUsize::new(0));
+        let count = |answer: &'static str| {
+            let handled = Arc::clone(&handled);
+            async move || {
+                handled.fetch_add(1, Ordering::Relaxed);
+                answer
+            }
+        };
+        let router = Router::new()
+            .route("recipes/soup/get", count("soup"))
+            .route("recipes/{category}/get", count("any"));
+        let mut responders = Vec::new();
+        // Without a share name everybody gets every request.
+        for name in ["anna", "bert"].into_iter().take(1 + usize::from(share_name.is_some())) {
+            let builder = Responder::builder(broker.responder_link(name).await);
+            let builder = share_name.into_iter().fold(builder, |b, name| b.share(name));
+            responders.push(builder.serve(router.clone()).await.expect("subscribed"));
+        }
+        for _ in 0..CALLS {
+            for (topic, answer) in [("recipes/soup/get", "soup"), ("recipes/cake/get", "any")] {
+                let response = call(&requester, request(topic, "")).await.expect("answered");
+                assert_eq!(response.payload(), answer, "{share_name:?}");
+            }
+        }
+        // Another copy would have come before the end of the subscription is acknowledged.
+        for responder in responders {
+            soon(responder.shutdown(Duration::from_secs(5))).await;
+        }
+        assert_eq!(handled.load(Ordering::Relaxed), 2 * CALLS, "{share_name:?}");
     }
 }
 

@@ -55,7 +55,7 @@ impl<S> Endpoint<S> {
             Stage::Aborting(_) | Stage::Settling(_) | Stage::Failed => return,
         }
         let stop = Stop { deadline, done };
-        let waits = out.unsubscribe(&self.subscriptions, UNSUBSCRIBE);
+        let waits = out.unsubscribe(&self.settings.subscriptions, UNSUBSCRIBE);
         self.stage = if waits { Stage::Unsubscribing(stop) } else { Stage::Draining(stop) };
     }
 
@@ -119,7 +119,7 @@ impl<S> Endpoint<S> {
                 Step::Stopped
             }
             Stage::Failed => {
-                out.unsubscribe(&self.subscriptions, UNSUBSCRIBE);
+                out.unsubscribe(&self.settings.subscriptions, UNSUBSCRIBE);
                 self.abandon();
                 Step::Stopped
             }
