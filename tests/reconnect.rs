@@ -10,6 +10,7 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
 use tower::ServiceExt;
 use tower_mqtt::core::packet::Qos;
+use tower_mqtt::link::OutgoingLimits;
 use tower_mqtt::link::memory::Network;
 use tower_mqtt::requester::OnDisconnect;
 use tower_mqtt::{Delivery, Request, RequestError, Requester, Responder, Response, Router};
@@ -175,6 +176,45 @@ async fn ride_through_without_a_session_sends_again_what_is_idempotent() {
         answered(call).await;
     }
     assert_eq!(kitchen.requester.stats().in_flight, 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn ride_through_carries_more_than_the_outgoing_queue_holds() {
+    const CALLS: usize = 20;
+    let kitchen = Kitchen::open(OnDisconnect::RideThrough, true).await;
+    let limits = OutgoingLimits { messages: 4, bytes: 4 * 1024 };
+    let link = kitchen.network.link_with("caller", limits);
+    let builder = Requester::builder(link).on_disconnect(OnDisconnect::RideThrough);
+    let requester = builder.build().await.unwrap();
+    kitchen.network.hold_acknowledgements(true);
+    let mut calls = Vec::new();
+    for number in 0..2 * CALLS {
+        if number == CALLS {
+            kitchen.network.disconnect("caller");
+            requester.link().disconnected().await;
+        }
+        let request = Request::new("ask", vec![b'x'; 1024]).unwrap().idempotent();
+        calls.push(start(&requester, request).await);
+    }
+    kitchen.network.hold_acknowledgements(false);
+    for session_present in [true, false] {
+        // Some are sent, and the others lose their connection again.
+        kitchen.network.hold_acknowledgements(true);
+        kitchen.network.receive_maximum(3);
+        kitchen.network.keep_sessions(session_present);
+        kitchen.network.reconnect("caller");
+        assert!(requester.link().connected().await);
+        settle().await;
+        kitchen.network.disconnect("caller");
+        requester.link().disconnected().await;
+        kitchen.network.hold_acknowledgements(false);
+    }
+    kitchen.network.reconnect("caller");
+    kitchen.gate.add_permits(100 * CALLS);
+    for call in calls {
+        assert_eq!(call.await.unwrap().unwrap().payload().len(), 1024);
+    }
+    assert_eq!(requester.stats().in_flight, 0);
 }
 
 #[tokio::test(start_paused = true)]

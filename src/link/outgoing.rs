@@ -57,6 +57,10 @@ pub(crate) enum PublishError {
 pub(super) struct Outgoing {
     limits: OutgoingLimits,
     queue: VecDeque<(Message, Origin)>,
+    /// Those in the queue that were in the window before the connection was lost. The window had
+    /// bounds of its own, so they do not count in the limits.
+    resumed: usize,
+    /// Of the others.
     queued_bytes: usize,
     /// Sent at QoS 1 and not acknowledged, in order of sending: acknowledgements come in that
     /// order [MQTT-4.6.0-2].
@@ -74,6 +78,7 @@ impl Outgoing {
         Self {
             limits,
             queue: VecDeque::new(),
+            resumed: 0,
             queued_bytes: 0,
             window: VecDeque::new(),
             interrupted: HashMap::new(),
@@ -128,12 +133,12 @@ impl Outgoing {
             };
         }
         let size = message.size();
-        let full = self.queue.len() >= self.limits.messages
+        let full = self.queue.len() - self.resumed >= self.limits.messages
             || self.queued_bytes.saturating_add(size) > self.limits.bytes;
-        if full {
+        if full && !self.was_in_window(&origin) {
             return Err((PublishError::Full, message));
         }
-        self.queued_bytes += size;
+        self.count(&message, &origin);
         self.queue.push_back((message, origin));
         Ok(Published::Waiting)
     }
@@ -145,8 +150,27 @@ impl Outgoing {
             return None;
         }
         let (message, origin) = self.queue.pop_front()?;
-        self.queued_bytes -= message.size();
+        if self.was_in_window(&origin) {
+            self.resumed -= 1;
+        } else {
+            self.queued_bytes -= message.size();
+        }
         Some((message, origin))
+    }
+
+    /// A message goes into the queue.
+    fn count(&mut self, message: &Message, origin: &Origin) {
+        if self.was_in_window(origin) {
+            self.resumed += 1;
+        } else {
+            self.queued_bytes += message.size();
+        }
+    }
+
+    /// Whether the server may have it already, in a session that it has kept.
+    fn was_in_window(&self, origin: &Origin) -> bool {
+        // Mostly empty: then nothing is hashed.
+        !self.interrupted.is_empty() && self.interrupted.contains_key(origin)
     }
 
     /// The server acknowledged a message: whose it was.
@@ -161,7 +185,7 @@ impl Outgoing {
         &mut self,
     ) -> impl Iterator<Item = (Message, Origin, Outcome)> + use<> {
         self.open = false;
-        self.queued_bytes = 0;
+        (self.resumed, self.queued_bytes) = (0, 0);
         let lost = std::mem::take(&mut self.window);
         let queued = std::mem::take(&mut self.queue);
         self.interrupted.extend(lost.iter().map(|(id, _, origin)| (*origin, *id)));
@@ -215,7 +239,7 @@ impl Outgoing {
             Err((SendError::Disconnected, message)) => {
                 self.open = false;
                 self.interrupted.extend(earlier.map(|id| (origin, id)));
-                self.queued_bytes += message.size();
+                self.count(&message, &origin);
                 self.queue.push_front((message, origin));
             }
             Err((SendError::TooLarge { size, limit }, message)) => {
@@ -295,6 +319,39 @@ mod tests {
         assert_eq!(fake.published(), ["a", "b", "c"]);
         outgoing.connected(&fake::connection(0));
         outgoing.push(large, of(0, 0), &mut transport).expect("the bytes are given back");
+    }
+
+    #[test]
+    fn what_was_in_the_window_has_room_in_the_queue() {
+        let fake = Fake::default();
+        let (mut outgoing, mut transport) = open(&fake, 10);
+        for token in 1..=8 {
+            let message =
+                Message { payload: vec![0; 300].into(), ..message("a", Qos::AtLeastOnce) };
+            outgoing.push(message, of(0, token), &mut transport).unwrap();
+        }
+        let lost: Vec<_> = outgoing.disconnect().collect();
+        outgoing.connected(&Connection { session_present: true, ..fake::connection(10) });
+        for (message, origin, _) in lost {
+            outgoing.push(message, origin, &mut transport).unwrap();
+        }
+        for token in 11..=13 {
+            let message = message("b", Qos::AtLeastOnce);
+            outgoing.push(message, of(0, token), &mut transport).expect("they count alone");
+        }
+        let new = message("c", Qos::AtLeastOnce);
+        let (error, new) = outgoing.push(new, of(0, 14), &mut transport).unwrap_err();
+        assert_eq!(error, PublishError::Full);
+        outgoing.open();
+        fake.script().gone = true;
+        flush(&mut outgoing, &mut transport);
+        assert_eq!((outgoing.resumed, outgoing.queue.len()), (8, 11), "it is put back");
+        fake.script().gone = false;
+        outgoing.open();
+        flush(&mut outgoing, &mut transport);
+        assert_eq!(outgoing.queue.len(), 1, "the window is full");
+        assert_eq!(outgoing.resumed, 0);
+        outgoing.push(new, of(0, 14), &mut transport).expect("there is room again");
     }
 
     #[test]

@@ -4,6 +4,7 @@
 
 mod calls;
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
@@ -50,6 +51,9 @@ pub(super) struct Endpoint {
     /// made with them may be in flight.
     response_topics: Vec<TopicName>,
     subscribed: Vec<Subscription>,
+    /// Calls that are to be sent after a reconnect, and have no room in the outgoing queue yet. Some may
+    /// have ended since.
+    backlog: VecDeque<Ticket>,
     /// The broker refused the subscription, so no answer can come.
     refused: Option<ReasonCode>,
     failed: bool,
@@ -84,6 +88,7 @@ impl Endpoint {
             ready: Some(ready),
             response_topics: Vec::new(),
             subscribed: Vec::new(),
+            backlog: VecDeque::new(),
             refused: None,
             failed: false,
         }
@@ -202,6 +207,7 @@ impl link::Endpoint for Endpoint {
     }
 
     fn disconnected(&mut self, out: &mut Outbox<'_>) {
+        self.backlog.clear();
         if self.ready.is_some() {
             self.settle(Err(ServeError::Disconnected));
         }
@@ -300,6 +306,7 @@ impl link::Endpoint for Endpoint {
     }
 
     fn poll(&mut self, cx: &mut Context<'_>, out: &mut Outbox<'_>) -> Poll<()> {
+        self.catch_up(out); // Before the calls that come now.
         let abandoned = loop {
             match self.commands.poll_recv(cx) {
                 Poll::Ready(Some(Command::Call(call))) => self.call(call, out),
@@ -325,7 +332,8 @@ impl link::Endpoint for Endpoint {
     }
 
     fn needs_poll(&self) -> bool {
-        self.turns.as_ref().is_some_and(Turns::has_next)
+        !self.backlog.is_empty()
+            || self.turns.as_ref().is_some_and(Turns::has_next)
             || self.relay.as_ref().is_some_and(|relay| !relay.is_empty())
     }
 

@@ -41,6 +41,17 @@ pub(super) enum Phase {
     Acknowledged(Option<Message>),
 }
 
+impl Phase {
+    /// What the server had and has no more is lost, if it was kept for that.
+    pub(super) fn server_forgets(&mut self) {
+        if let Self::Acknowledged(message) = self
+            && let Some(message) = message.take()
+        {
+            *self = Self::Lost(message);
+        }
+    }
+}
+
 impl Waiter {
     /// Whether somebody may have seen the request.
     pub(super) fn has_left(&self) -> bool {

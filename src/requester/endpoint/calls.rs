@@ -108,13 +108,49 @@ impl Endpoint {
         }
         waiter.phase = Phase::Sent;
         if let Err((error, _)) = out.publish(message, ticket.into_parts()) {
-            let error = match error {
-                PublishError::Full => RequestError::Overloaded,
-                PublishError::TooLarge { size, limit } => {
-                    InvalidRequest::TooLarge { size, limit }.into()
+            self.fail(ticket, why(error), out.now());
+        }
+    }
+
+    /// Publishes what was called or sent before the connection was back. `false`: there is no room for
+    /// it in the queue yet.
+    fn send_again(&mut self, ticket: Ticket, out: &mut Outbox<'_>) -> bool {
+        // What has expired is about to leave the table.
+        let deadline = self.exchanges.deadline(ticket).filter(|deadline| *deadline > out.now());
+        let (Some(deadline), Some(waiter)) = (deadline, self.exchanges.get_mut(ticket)) else {
+            return true;
+        };
+        let left = deadline.saturating_duration_since(out.now());
+        let (mut message, kept): (_, fn(Message) -> Phase) =
+            match std::mem::replace(&mut waiter.phase, Phase::Sent) {
+                Phase::Unsent(message) => (message, Phase::Unsent),
+                Phase::Lost(message) => (message, Phase::Lost),
+                other => {
+                    waiter.phase = other;
+                    return true;
                 }
             };
-            self.fail(ticket, error, out.now());
+        self.settings.dialect.restamp(&mut message, left);
+        match out.publish(message, ticket.into_parts()) {
+            Ok(_) => true,
+            Err((PublishError::Full, message)) => {
+                waiter.phase = kept(message);
+                false
+            }
+            Err((error, _)) => {
+                self.fail(ticket, why(error), out.now());
+                true
+            }
+        }
+    }
+
+    /// Goes on with what had no room in the queue.
+    pub(super) fn catch_up(&mut self, out: &mut Outbox<'_>) {
+        while let Some(&ticket) = self.backlog.front() {
+            if !self.send_again(ticket, out) {
+                return;
+            }
+            self.backlog.pop_front();
         }
     }
 
@@ -170,23 +206,36 @@ impl Endpoint {
 
     /// After a reconnect: send again what may be, and fail what may not. What is sent waits for the
     /// subscriptions, so [`still_wanted`](crate::link::Endpoint::still_wanted) sees it before it leaves.
+    /// What has no room is kept for [`catch_up`](Self::catch_up): the in-flight slots bound it.
     pub(super) fn resume(&mut self, session_present: bool, out: &mut Outbox<'_>) {
+        self.backlog.clear();
         let tickets: Vec<Ticket> = self.exchanges.tickets().collect();
         for ticket in tickets {
             let Some(waiter) = self.exchanges.get_mut(ticket) else { continue };
             let safe = session_present || waiter.idempotent;
-            match std::mem::replace(&mut waiter.phase, Phase::Sent) {
-                Phase::Unsent(message) if safe || !waiter.tried => self.send(ticket, message, out),
-                Phase::Lost(message) if safe => self.send(ticket, message, out),
-                Phase::Acknowledged(Some(message)) if !session_present && safe => {
-                    self.send(ticket, message, out);
-                }
-                phase @ (Phase::Sent | Phase::Acknowledged(_)) if session_present => {
-                    waiter.phase = phase;
-                }
-                queued @ Phase::Queued(_) => waiter.phase = queued,
-                _ => self.fail(ticket, RequestError::Disconnected(Delivery::Unknown), out.now()),
+            if !session_present {
+                waiter.phase.server_forgets();
+            }
+            let again = match &waiter.phase {
+                Phase::Unsent(_) => safe || !waiter.tried,
+                Phase::Lost(_) => safe,
+                Phase::Sent | Phase::Acknowledged(_) if session_present => continue,
+                Phase::Queued(_) => continue,
+                Phase::Sent | Phase::Acknowledged(_) => false,
+            };
+            if !again {
+                self.fail(ticket, RequestError::Disconnected(Delivery::Unknown), out.now());
+            } else if !self.send_again(ticket, out) {
+                self.backlog.push_back(ticket);
             }
         }
+    }
+}
+
+/// How a call ends whose message was not taken.
+fn why(error: PublishError) -> RequestError {
+    match error {
+        PublishError::Full => RequestError::Overloaded,
+        PublishError::TooLarge { size, limit } => InvalidRequest::TooLarge { size, limit }.into(),
     }
 }
