@@ -51,6 +51,9 @@ pub(super) struct Endpoint {
     /// made with them may be in flight.
     response_topics: Vec<TopicName>,
     subscribed: Vec<Subscription>,
+    /// It subscribes to a part of the topics on which its dialect has answers. What comes for others on
+    /// the link is told by its topic alone then: a dialect may have to read the payload.
+    selective: bool,
     /// Calls that are to be sent after a reconnect, and have no room in the outgoing queue yet. Some may
     /// have ended since.
     backlog: VecDeque<Ticket>,
@@ -88,6 +91,7 @@ impl Endpoint {
             ready: Some(ready),
             response_topics: Vec::new(),
             subscribed: Vec::new(),
+            selective: false,
             backlog: VecDeque::new(),
             refused: None,
             failed: false,
@@ -128,6 +132,8 @@ impl Endpoint {
             let text = format!("{} has no address like {}", dialect.name(), self.settings.peers);
             return Err(ServeError::Configuration(text.into()));
         }
+        let wide = self.subscribed.iter().any(|s| !s.filter.is_exact());
+        self.selective = wide && self.settings.peers != TopicFilter::everything();
         out.subscribe(&self.subscribed, SUBSCRIPTION);
         Ok(())
     }
@@ -222,6 +228,9 @@ impl link::Endpoint for Endpoint {
         _: Option<AckId>,
         out: &mut Outbox<'_>,
     ) -> Result<Verdict, Message> {
+        if self.selective && !self.subscribed.iter().any(|s| s.filter.matches(&message.topic)) {
+            return Err(message);
+        }
         let dialect = &self.settings.dialect;
         let topics = &mut self.response_topics.iter();
         let Some(key) = topics.find_map(|topic| dialect.response_key(&message, topic)) else {
