@@ -40,11 +40,13 @@ impl Way {
     /// The ways to ask devices of this dialect.
     fn all(dialect: config::Dialect) -> &'static [Self] {
         match dialect {
+            // What comes is offered to the last first. Services over system topics are behind what is
+            // paired by its topic alone, so that the payload of its answers is not read.
             config::Dialect::Aliyun => &[
+                Self::AliyunServiceOverSystem,
                 Self::AliyunSystem,
                 Self::AliyunCustom,
                 Self::AliyunService,
-                Self::AliyunServiceOverSystem,
             ],
             config::Dialect::Tencent => &[Self::Tencent],
             config::Dialect::TencentExplorer => &[Self::TencentExplorer],
@@ -331,6 +333,14 @@ mod tests {
         ] {
             assert_eq!(address(target, dialect, ext), Ok((way, expected.to_owned())));
         }
+    }
+
+    #[test]
+    fn an_answer_on_system_topics_is_looked_for_by_its_topic_before_it_is_read() {
+        let all = Way::all(config::Dialect::Aliyun);
+        let built = |way| all.iter().position(|other| *other == way);
+        // The last that is built is offered messages first.
+        assert!(built(Way::AliyunSystem) > built(Way::AliyunServiceOverSystem));
     }
 
     #[test]
