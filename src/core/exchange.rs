@@ -88,6 +88,12 @@ pub struct Ticket {
     sequence: u64,
 }
 
+/// Where an exchange is.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Found {
+    hash: u64,
+}
+
 /// What [`Exchanges::complete`] found.
 #[derive(Debug)]
 #[must_use = "the waiters must be given the answer"]
@@ -187,6 +193,11 @@ impl<T> Exchanges<T> {
         self.complete_hashed(self.hash(id), id)
     }
 
+    /// Ends the exchange that [`find`](Self::find) found by this id, without hashing it again.
+    pub(crate) fn complete_found(&mut self, found: Found, id: &[u8]) -> Answer<T> {
+        self.complete_hashed(found.hash, id)
+    }
+
     fn complete_hashed(&mut self, hash: u64, id: &[u8]) -> Answer<T> {
         let exchange = match self.in_flight.entry(hash) {
             hash_map::Entry::Occupied(slot) if slot.get().id == id => slot.remove(),
@@ -210,7 +221,14 @@ impl<T> Exchanges<T> {
 
     /// Whether an answer with this id would find a waiter.
     pub fn contains(&self, id: &[u8]) -> bool {
-        self.in_flight.get(&self.hash(id)).is_some_and(|exchange| exchange.id == id)
+        self.find(id).is_some()
+    }
+
+    /// The exchange that an answer with this id would end.
+    pub(crate) fn find(&self, id: &[u8]) -> Option<Found> {
+        let hash = self.hash(id);
+        let exchange = self.in_flight.get(&hash)?;
+        (exchange.id == id).then_some(Found { hash })
     }
 
     /// Removes the first waiter of this id for which `pred` says so; like

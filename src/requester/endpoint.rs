@@ -239,14 +239,14 @@ impl link::Endpoint for Endpoint {
         if let Some(turns) = &mut self.turns {
             turns.answered(&key);
         }
-        if !self.exchanges.contains(&key) {
+        let Some(found) = self.exchanges.find(&key) else {
             return self.unasked(&key, message);
-        }
+        };
         let Ok(response) = self.settings.dialect.decode_response(message) else {
             self.counters.malformed.increment();
             return Ok(Verdict::Taken);
         };
-        if let Answer::Completed(mut waiters) = self.exchanges.complete(&key) {
+        if let Answer::Completed(mut waiters) = self.exchanges.complete_found(found, &key) {
             // The last, and so nearly always the only one, gets it without a copy.
             let others = waiters.len().saturating_sub(1);
             for waiter in waiters.by_ref().take(others) {
