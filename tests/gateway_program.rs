@@ -161,7 +161,8 @@ async fn the_command_line_may_complete_a_file() {
     let check = ["--check", "--config", file.name()];
     let (code, _, stderr) = run(&check).await;
     assert_eq!(code, 1);
-    assert!(stderr.starts_with("cluster: expected mqtt.broker"), "{stderr}");
+    let expected = format!("{}:1: cluster: expected mqtt.broker", file.name());
+    assert!(stderr.starts_with(&expected), "{stderr}");
     let (code, stdout, _) = run(&[&check[..], &["--broker", "mqtt://127.0.0.1"]].concat()).await;
     assert_eq!(code, 0);
     assert!(stdout.ends_with(": ok: 0 products, 0 devices, 0 keys\n"), "{stdout}");

@@ -68,11 +68,21 @@ impl ConfigErrors {
         Self(errors.into())
     }
 
-    pub(super) fn without_lines(mistakes: Vec<Mistake>) -> Result<(), Self> {
+    /// Without lines, but for what is wrong with the value at this path.
+    pub(super) fn with_place_of(
+        path: &str,
+        place: Option<&(Box<str>, usize)>,
+        mistakes: Vec<Mistake>,
+    ) -> Result<(), Self> {
         if mistakes.is_empty() {
             return Ok(());
         }
-        Err(Self(mistakes.into_iter().map(ConfigError::from).collect()))
+        let error = |mistake: Mistake| {
+            let place = place.filter(|_| mistake.path == path).cloned();
+            let (file, line) = place.unzip();
+            ConfigError { file, line, ..mistake.into() }
+        };
+        Err(Self(mistakes.into_iter().map(error).collect()))
     }
 
     pub(super) fn one(mistake: Mistake) -> Self {

@@ -107,9 +107,10 @@ impl Config {
     /// still name. TLS files are read.
     ///
     /// # Errors
-    /// [`ConfigErrors`]: all that are found; without lines, as there are none.
+    /// [`ConfigErrors`]: all that are found; without lines, as there are none, but for a cluster of a file.
     pub fn check(&self) -> Result<(), ConfigErrors> {
-        ConfigErrors::without_lines(check::all(self))
+        let place = self.cluster.as_ref().and_then(|cluster| cluster.place.as_ref());
+        ConfigErrors::with_place_of("cluster", place, check::all(self))
     }
 }
 
@@ -258,11 +259,14 @@ pub struct Cluster {
     /// A gateway that was not heard of for this long is dead: 100 ms to 10 min. 3 s by default; each says
     /// three times as often that it lives.
     pub dead_after: Duration,
+    /// The file that it is from, and its line there: what it lacks is known only later.
+    pub(crate) place: Option<(Box<str>, usize)>,
 }
 
 impl Default for Cluster {
     fn default() -> Self {
-        Self { name: "gateways".to_owned(), id: None, dead_after: Duration::from_secs(3) }
+        let (name, dead_after) = ("gateways".to_owned(), Duration::from_secs(3));
+        Self { name, id: None, dead_after, place: None }
     }
 }
 

@@ -39,16 +39,19 @@ pub(super) fn parse(text: &str, name: &Path) -> Result<Config, ConfigErrors> {
     }
     let mut notes = Notes::default();
     let directory = name.parent().unwrap_or(Path::new(""));
-    let config =
+    let mut config =
         Fields::read("", document.into_inner(), &mut notes, |fields| config(fields, directory));
     if !notes.incomplete {
         add_what_does_not_fit(&config, &mut notes);
     }
-    if notes.mistakes.is_empty() {
-        return Ok(config);
-    }
     let mistakes = std::mem::take(&mut notes.mistakes).into_iter();
     let line = |path: &str| notes.place(path).map(|place| lines.number(place));
+    if mistakes.len() == 0 {
+        if let Some(cluster) = &mut config.cluster {
+            cluster.place = line("cluster").map(|line| (name.display().to_string().into(), line));
+        }
+        return Ok(config);
+    }
     Err(ConfigErrors::in_file(name, mistakes.map(|mistake| (line(&mistake.path), mistake))))
 }
 
@@ -153,11 +156,12 @@ fn limits(fields: &mut Fields<'_, '_>) -> Limits {
 }
 
 fn cluster(fields: &mut Fields<'_, '_>) -> Cluster {
-    let Cluster { name, id: _, dead_after } = Cluster::default();
+    let Cluster { name, dead_after, .. } = Cluster::default();
     Cluster {
         name: fields.text("name").unwrap_or(name),
         id: fields.text("id"),
         dead_after: fields.duration("dead_after").unwrap_or(dead_after),
+        place: None,
     }
 }
 

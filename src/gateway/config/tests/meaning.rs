@@ -216,9 +216,12 @@ fn a_gateway_listens_somewhere() {
 
 #[test]
 fn a_cluster_needs_a_broker_in_the_end() {
-    let mut config = parse("[cluster]\nname = 'kitchens'").unwrap();
-    let expected = "cluster: expected mqtt.broker, which several gateways share, found none";
-    assert_eq!(config.check().unwrap_err().to_string(), expected);
+    let problem = "cluster: expected mqtt.broker, which several gateways share, found none";
+    let made = Config { cluster: Some(Cluster::default()), ..Config::default() };
+    assert_eq!(made.check().unwrap_err().to_string(), problem);
+    let mut config = parse("\n[cluster]\nname = 'kitchens'").unwrap();
+    let errors = config.check().unwrap_err().to_string();
+    assert_eq!(errors, format!("gateway.toml:2: {problem}"));
     config.mqtt.broker = Some(Broker::at("mqtt://h"));
     config.check().unwrap();
 }
