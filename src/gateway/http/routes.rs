@@ -3,19 +3,18 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use axum::Router;
 use axum::extract::{Request, State};
 use axum::http::{Method, StatusCode, Uri};
 use axum::middleware::from_fn_with_state;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodFilter, MethodRouter, on};
-use axum::{Extension, Router};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
-use super::body::{Bounds, Unread};
+use super::body::Bounds;
 use super::connection::closing;
 use super::metrics::{Metrics, count};
-use super::outcome::Outcome;
 use super::problem::Problem;
 use super::vendor::Vendor;
 use super::{Front, calls, console, devices, health, metrics, openapi, plain, vendor};
@@ -109,11 +108,6 @@ async fn vendors(State(app): State<Arc<App>>, request: Request) -> Response {
     let (parts, body) = request.into_parts();
     match app.bounds.read(&parts, body).await {
         Ok(body) => app.vendor.serve(&parts, body).await,
-        Err(Unread::TooLarge) => vendor::too_large(&parts),
-        Err(unread) => {
-            let problem = Problem::from(unread);
-            let outcome = Outcome { product: None, result: problem.code() };
-            (Extension(outcome), problem).into_response()
-        }
+        Err(why) => vendor::unread(&parts, why),
     }
 }

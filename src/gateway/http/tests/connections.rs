@@ -161,6 +161,22 @@ async fn a_slow_body_is_a_problem() {
     gateway.client().await.ask(&half).await.is_problem(408, "too_slow");
 }
 
+/// As it is for those who use their SDKs.
+#[tokio::test]
+async fn a_slow_body_is_said_in_the_vendors_shape() {
+    let patience = Patience { body: Duration::from_millis(20), ..Patience::default() };
+    let gateway = Gateway::start_with(local(), patience).await;
+    let half = |headers| {
+        request("POST", "/", headers, "").replace("Content-Length: 0", "Content-Length: 1")
+    };
+    let reply = gateway.client().await.ask(&half("")).await;
+    assert_eq!(reply.status, 408);
+    assert_eq!(reply.json()["Code"], "RequestTimeout");
+    let reply = gateway.client().await.ask(&half("X-TC-Action: x\r\n")).await;
+    assert_eq!(reply.status, 200);
+    assert_eq!(reply.json()["Response"]["Error"]["Code"], "InvalidRequest");
+}
+
 #[tokio::test]
 async fn too_many_headers_are_refused() {
     let gateway = Gateway::start().await;

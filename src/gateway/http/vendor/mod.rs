@@ -21,6 +21,7 @@ use axum::response::Response;
 use tower::ServiceExt;
 
 use self::replay::Replay;
+use super::body::Unread;
 use crate::gateway::call::{Answer, Call, CallError, Calls, Failure, Publication, Publisher};
 use crate::gateway::keys::{Key, Keys};
 use crate::gateway::level::is_level;
@@ -58,11 +59,11 @@ pub(super) fn api(headers: &HeaderMap) -> Api {
     if tencent::is_meant(headers) { Api::Tencent } else { Api::Aliyun }
 }
 
-/// The answer to a request whose body is larger than the front's limit.
-pub(super) fn too_large(parts: &Parts) -> Response {
+/// The answer to a request whose body was not read.
+pub(super) fn unread(parts: &Parts, why: Unread) -> Response {
     match api(&parts.headers) {
-        Api::Aliyun => aliyun::too_large(parts),
-        Api::Tencent => tencent::too_large(),
+        Api::Aliyun => aliyun::unread(parts, why),
+        Api::Tencent => tencent::unread(why),
     }
 }
 

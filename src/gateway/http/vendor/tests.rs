@@ -194,13 +194,25 @@ impl Fixture {
 }
 
 #[tokio::test]
-async fn what_is_too_large_is_said_as_the_vendor_says_it() {
-    let got = read(too_large(&Sent::post("/", &[("host", "h")], b"").parts())).await;
-    assert_eq!((got.status, &got.body["HostId"]), (413, &"h".into()));
+async fn a_body_that_was_not_read_is_said_as_the_vendor_says_it() {
+    let aliyun = Sent::post("/", &[("host", "h")], b"");
     let tencent = Sent::post("/", &[("x-tc-action", "PublishRRPCMessage")], b"");
-    let got = read(too_large(&tencent.parts())).await;
-    assert_eq!(got.status, 200);
-    assert_eq!(got.body["Response"]["Error"]["Code"], "RequestSizeLimitExceeded");
+    for (why, result, status, code, tencents) in [
+        (Unread::TooLarge, "invalid", 413, "RequestEntityTooLarge", "RequestSizeLimitExceeded"),
+        (Unread::TooSlow, "too_slow", 408, "RequestTimeout", "InvalidRequest"),
+        (Unread::Broken, "invalid", 400, "IncompleteBody", "InvalidRequest"),
+    ] {
+        let got = read(unread(&aliyun.parts(), why)).await;
+        assert_eq!((got.status, &got.body["HostId"]), (status, &"h".into()));
+        assert_eq!((got.body["Code"].as_str(), got.outcome.result), (Some(code), result));
+        assert!(got.body["Message"].is_string());
+        let got = read(unread(&tencent.parts(), why)).await;
+        assert_eq!((got.status, got.outcome.result), (200, result));
+        assert_eq!(got.headers["content-type"], "application/json");
+        let error = &got.body["Response"]["Error"];
+        assert_eq!(error["Code"], tencents);
+        assert!(error["Message"].is_string());
+    }
 }
 
 #[test]

@@ -24,6 +24,7 @@ use self::reply::{About, Refusal};
 use self::request::Ask;
 use super::replay::Refused;
 use super::{Vendor, signing};
+use crate::gateway::http::body::Unread;
 use crate::gateway::keys::Key;
 
 const VERSION: &str = "2018-01-20";
@@ -64,10 +65,21 @@ pub(super) async fn serve(vendor: &Vendor, parts: &Parts, body: &[u8]) -> Respon
     }
 }
 
-pub(super) fn too_large(parts: &Parts) -> Response {
-    let message = "The body of the request is too large.";
-    Refusal::http(StatusCode::PAYLOAD_TOO_LARGE, "RequestEntityTooLarge", message)
-        .into_response(&About::new(parts))
+/// Nothing is known of the cloud's own codes for these.
+pub(super) fn unread(parts: &Parts, why: Unread) -> Response {
+    let refusal = match why {
+        Unread::TooLarge => {
+            let message = "The body of the request is too large.";
+            Refusal::http(StatusCode::PAYLOAD_TOO_LARGE, "RequestEntityTooLarge", message)
+        }
+        Unread::TooSlow => {
+            Refusal::too_slow("RequestTimeout", "The body of the request did not arrive in time.")
+        }
+        Unread::Broken => {
+            Refusal::invalid("IncompleteBody", "The body of the request ended too early.")
+        }
+    };
+    refusal.into_response(&About::new(parts))
 }
 
 fn understand(

@@ -88,6 +88,10 @@ impl Refusal {
         Self::http(StatusCode::BAD_REQUEST, code, message)
     }
 
+    pub(super) fn too_slow(code: &'static str, message: &'static str) -> Self {
+        Self::new(StatusCode::REQUEST_TIMEOUT, code, message, "too_slow")
+    }
+
     pub(super) fn missing(name: &str) -> Self {
         let message = format!("{name} is mandatory for this action.");
         Self::invalid(format!("Missing{name}"), message)

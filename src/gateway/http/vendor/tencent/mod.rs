@@ -16,6 +16,7 @@ use self::reply::{About, Refusal};
 use self::request::Ask;
 use super::{Vendor, signing};
 use crate::gateway::call::CallError;
+use crate::gateway::http::body::Unread;
 
 /// Whether a request means this API.
 pub(super) fn is_meant(headers: &HeaderMap) -> bool {
@@ -45,9 +46,18 @@ pub(super) async fn serve(vendor: &Vendor, parts: &Parts, body: &[u8]) -> Respon
     }
 }
 
-pub(super) fn too_large() -> Response {
-    Refusal::invalid("RequestSizeLimitExceeded", "The body of the request is too large.")
-        .into_response(&About::new())
+/// It has no code for what the network does to a body.
+pub(super) fn unread(why: Unread) -> Response {
+    let refusal = match why {
+        Unread::TooLarge => {
+            Refusal::invalid("RequestSizeLimitExceeded", "The body of the request is too large.")
+        }
+        Unread::TooSlow => Refusal::too_slow("The body of the request did not arrive in time."),
+        Unread::Broken => {
+            Refusal::invalid("InvalidRequest", "The body of the request ended too early.")
+        }
+    };
+    refusal.into_response(&About::new())
 }
 
 fn understand(

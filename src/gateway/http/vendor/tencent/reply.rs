@@ -48,6 +48,10 @@ impl Refusal {
         Self { code, message: message.into(), result: "invalid" }
     }
 
+    pub(super) fn too_slow(message: &'static str) -> Self {
+        Self { code: "InvalidRequest", message: message.into(), result: "too_slow" }
+    }
+
     pub(super) fn unauthenticated(
         code: &'static str,
         message: impl Into<Cow<'static, str>>,
