@@ -8,6 +8,7 @@ use thiserror::Error;
 use tower::util::BoxCloneSyncService;
 
 use crate::core::packet::{Qos, Text, UserProperties};
+use crate::core::topic::TopicFilter;
 use crate::core::topic::TopicName;
 use crate::message::{Response, Status};
 
@@ -35,6 +36,8 @@ pub(crate) enum Target {
     /// What listens on one of its own topics, as it is on the wire without any id
     /// (`/{product}/{device}/user/get`).
     Topic(TopicName),
+    /// The same, when it answers on others of its topics: in the custom mode of IoT Explorer.
+    Topics { request: TopicName, replies: TopicFilter },
     /// One of its services, with JSON parameters.
     Service(Box<str>),
 }

@@ -1,6 +1,6 @@
 //! How devices are named, and which topics are theirs.
 
-use crate::core::topic::TopicName;
+use crate::core::topic::{TopicFilter, TopicName};
 use crate::gateway::config::Dialect;
 use crate::gateway::devices::has_space;
 
@@ -34,6 +34,16 @@ pub(super) fn is_own(dialect: Dialect, product: &str, device: &str, topic: &Topi
         Some(below) => below.starts_with('/') && below.len() > 1,
         None => false,
     }
+}
+
+/// Whether all topics of a filter are the own ones of a device of Tencent's.
+pub(super) fn are_own(product: &str, device: &str, filter: &TopicFilter) -> bool {
+    let topics = filter.filter();
+    let of_product = topics.strip_prefix(product).and_then(|rest| rest.strip_prefix('/'));
+    let of_device = of_product.and_then(|rest| rest.strip_prefix(device)?.strip_prefix('/'));
+    let is_deep = topics.bytes().filter(|byte| *byte == b'/').nth(DEEPEST).is_some();
+    let is_below = of_device.is_some_and(|below| !below.is_empty());
+    is_below && has_space(product) && filter.share_name().is_none() && !is_deep
 }
 
 #[cfg(test)]

@@ -150,7 +150,8 @@ impl Switchboard {
             let why = self.named(why, &product.id, &call.device, deadline).await;
             return Err(why.into());
         }
-        let asker = timeout_at(deadline.into(), self.ways.asker(way, product, &call.device)).await;
+        let asker = self.ways.asker(way, product, &call.device, &call.target);
+        let asker = timeout_at(deadline.into(), asker).await;
         let asker = asker.map_err(|_| NOT_SUBSCRIBED)?.map_err(not_built)?;
         let Call { device, payload, content_type, .. } = call;
         let mut request =

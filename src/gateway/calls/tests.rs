@@ -3,6 +3,7 @@ mod connection;
 mod ended;
 mod front;
 mod hang_up;
+mod reply_topic;
 
 use std::future::{pending, ready};
 use std::sync::Arc;
@@ -225,7 +226,8 @@ async fn raw_calls_and_services_over_system_topics_do_not_take_each_others_answe
     futures_util::future::join_all(made).await;
     let device = platform.board.products.get("ali").unwrap();
     for way in [ways::Way::AliyunSystem, ways::Way::AliyunServiceOverSystem] {
-        let stats = platform.board.ways.asker(way, device, "d").await.unwrap().requester.stats();
+        let stats = platform.board.ways.asker(way, device, "d", &Target::Device).await.unwrap();
+        let stats = stats.requester.stats();
         assert_eq!(stats.answered, CALLS as u64);
         assert_eq!(stats.late + stats.duplicate + stats.malformed, 0);
     }
@@ -331,7 +333,8 @@ async fn a_call_that_is_dropped_frees_everything_and_cancels_its_exchange() {
     assert!(first.await.unwrap_err().is_cancelled());
     assert_eq!(platform.in_flight(), 0);
     let product = platform.board.products.get("ali").unwrap();
-    let way = platform.board.ways.asker(ways::Way::AliyunSystem, product, "d").await.unwrap();
+    let way = platform.board.ways.asker(ways::Way::AliyunSystem, product, "d", &Target::Device);
+    let way = way.await.unwrap();
     while way.requester.stats().in_flight > 0 {
         tokio::task::yield_now().await;
     }

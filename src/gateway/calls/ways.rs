@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
-use super::address::is_own;
+use super::address::{are_own, is_own};
 use crate::core::topic::TopicFilter;
 use crate::core::topic::TopicName;
 use crate::dialect::Dialect;
@@ -30,8 +30,9 @@ pub(super) enum Way {
     AliyunServiceOverSystem,
     Tencent,
     TencentExplorer,
-    /// The custom mode of IoT Explorer. Answers come on the topic of the request, so a requester must
-    /// subscribe to what devices say: it is made for one call, for the topics of one device.
+    /// The custom mode of IoT Explorer. Answers come on the topic of the request, or on one that the caller
+    /// names, so a requester must subscribe to what devices say: it is made for one call, for the topics of
+    /// one device.
     TencentClientToken,
     Native,
 }
@@ -71,8 +72,15 @@ impl Way {
             (config::Dialect::Aliyun, Target::Service(_)) => Self::AliyunServiceOverSystem,
             (config::Dialect::Tencent, Target::Device) => Self::Tencent,
             (config::Dialect::TencentExplorer, Target::Device) => Self::TencentExplorer,
-            (config::Dialect::TencentExplorer, Target::Topic(_)) => Self::TencentClientToken,
-            (config::Dialect::Native, _) => Self::Native,
+            (config::Dialect::TencentExplorer, Target::Topic(_) | Target::Topics { .. }) => {
+                Self::TencentClientToken
+            }
+            (_, Target::Topics { .. }) => {
+                return Err(invalid("only devices of IoT Explorer answer on another topic"));
+            }
+            (config::Dialect::Native, Target::Device | Target::Topic(_) | Target::Service(_)) => {
+                Self::Native
+            }
             (config::Dialect::Tencent, Target::Topic(_)) => {
                 return Err(invalid(
                     "devices of Tencent IoT Hub are not asked on topics of their own",
@@ -101,6 +109,12 @@ impl Way {
         match target {
             Target::Topic(own) if !is_own(dialect, product, device, own) => {
                 Err(invalid("the topic is not one of the device's own"))
+            }
+            Target::Topics { request: own, replies } => {
+                if is_own(dialect, product, device, own) && are_own(product, device, replies) {
+                    return Ok(own.clone());
+                }
+                Err(invalid("the topics are not the device's own"))
             }
             Target::Topic(own) if self == Self::AliyunCustom => {
                 topic(own.as_str().trim_start_matches('/').to_owned())
@@ -193,7 +207,7 @@ impl Ways {
             for &way in Way::all(product.dialect) {
                 let key = ways.key(way, product);
                 if !ways.askers.contains_key(&key) {
-                    let asker = ways.build(way, key.1, None).await?;
+                    let asker = ways.build(way, key.1).await?;
                     ways.askers.insert(key, asker);
                 }
             }
@@ -219,6 +233,7 @@ impl Ways {
         way: Way,
         product: &config::Product,
         device: &str,
+        target: &Target,
     ) -> Result<Asker, ServeError> {
         if way == Way::TencentClientToken {
             // It would wait for a connection in order to subscribe.
@@ -229,7 +244,13 @@ impl Ways {
             // be another call to it.
             let topics = TopicFilter::new(format!("{}/{device}/#", product.id));
             let topics = topics.map_err(|e| ServeError::Configuration(e.to_string().into()))?;
-            return self.build(way, false, Some(topics)).await;
+            return match target {
+                Target::Topics { replies, .. } => {
+                    let dialect = tencent::client_token().replies_on(replies.clone());
+                    build(self.builder(false), dialect).await
+                }
+                _ => build(self.builder(false).peers(topics), tencent::client_token()).await,
+            };
         }
         self.askers.get(&self.key(way, product)).cloned().ok_or(ServeError::Closed)
     }
@@ -238,21 +259,15 @@ impl Ways {
         (way, self.tencent.get(&way).copied().unwrap_or(product.one_in_flight))
     }
 
-    async fn build(
-        &self,
-        way: Way,
-        one_in_flight: bool,
-        peers: Option<TopicFilter>,
-    ) -> Result<Asker, ServeError> {
+    fn builder(&self, one_in_flight: bool) -> RequesterBuilder {
         // A call that was given up is counted for a moment longer here than by the gateway.
         let in_flight = self.in_flight.saturating_mul(2);
-        let mut builder = Requester::builder(self.link.clone()).max_in_flight(in_flight);
-        if one_in_flight {
-            builder = builder.one_in_flight(OneInFlight::PerDevice);
-        }
-        if let Some(peers) = peers {
-            builder = builder.peers(peers);
-        }
+        let builder = Requester::builder(self.link.clone()).max_in_flight(in_flight);
+        if one_in_flight { builder.one_in_flight(OneInFlight::PerDevice) } else { builder }
+    }
+
+    async fn build(&self, way: Way, one_in_flight: bool) -> Result<Asker, ServeError> {
+        let builder = self.builder(one_in_flight);
         match way {
             Way::AliyunSystem => build(builder, aliyun::system()).await,
             Way::AliyunCustom => build(builder, aliyun::custom()).await,
@@ -302,6 +317,11 @@ mod tests {
         Target::Topic(TopicName::new(text).unwrap())
     }
 
+    fn topics(request: &str, replies: &str) -> Target {
+        let replies = TopicFilter::new(replies).unwrap();
+        Target::Topics { request: TopicName::new(request).unwrap(), replies }
+    }
+
     fn service(name: &str) -> Target {
         Target::Service(name.into())
     }
@@ -327,6 +347,7 @@ mod tests {
             (Target::Device, Tencent, false, Way::Tencent, "p/d"),
             (Target::Device, TencentExplorer, false, Way::TencentExplorer, "p/d"),
             (topic("p/d/control"), TencentExplorer, false, Way::TencentClientToken, "p/d/control"),
+            (topics("p/d/a", "p/d/+"), TencentExplorer, false, Way::TencentClientToken, "p/d/a"),
             (Target::Device, Native, false, Way::Native, "devices/p/d"),
             (service("get"), Native, false, Way::Native, "devices/p/d/get"),
             (topic("devices/p/d/a/b"), Native, false, Way::Native, "devices/p/d/a/b"),
@@ -351,6 +372,15 @@ mod tests {
             (topic("p/other/control"), TencentExplorer),
             (topic("devices/p/other"), Native),
             (topic("p/d/control"), Tencent),
+            (topics("p/d/a", "p/other/b"), TencentExplorer),
+            (topics("p/d/a", "p/+/b"), TencentExplorer),
+            (topics("p/d/a", "p/d"), TencentExplorer),
+            (topics("p/d/a", "#"), TencentExplorer),
+            (topics("p/d/a", "$share/x/p/d/b"), TencentExplorer),
+            (topics("p/other/a", "p/d/b"), TencentExplorer),
+            (topics("p/d/a", "p/d/b"), Tencent),
+            (topics("/p/d/a", "/p/d/b"), Aliyun),
+            (topics("devices/p/d/a", "devices/p/d/b"), Native),
             (service("get"), Tencent),
             (service("get"), TencentExplorer),
             (service("a/b"), Aliyun),

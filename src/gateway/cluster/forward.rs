@@ -5,6 +5,7 @@
 //! |---|---|
 //! | `product`, `device` | who is called |
 //! | `topic`, `service` | for what; none of them: the device itself |
+//! | `replies` | with `topic`: where the device answers, if not there |
 //! | payload, content type, deadline | the call's |
 //!
 //! | of an answer | |
@@ -16,6 +17,7 @@
 //! What has neither a `message-id` nor a `failure` comes from somebody who knows nothing of calls: the
 //! responder or the broker refuses.
 
+use crate::core::topic::TopicFilter;
 use crate::core::topic::TopicName;
 use crate::gateway::call::{
     Answer, Call, CallError, Failure, InFlight, MESSAGE_ID, Target, with_message_id,
@@ -26,6 +28,7 @@ use crate::message::{Request, Response, Status};
 const PRODUCT: &str = "product";
 const DEVICE: &str = "device";
 const TOPIC: &str = "topic";
+const REPLIES: &str = "replies";
 const SERVICE: &str = "service";
 const FAILURE: &str = "failure";
 const DETAIL: &str = "detail";
@@ -40,6 +43,9 @@ pub(super) fn request(to: TopicName, call: &Call) -> Request {
     request = match &call.target {
         Target::Device => request,
         Target::Topic(topic) => request.user_property(TOPIC, topic.to_string()),
+        Target::Topics { request: topic, replies } => request
+            .user_property(TOPIC, topic.to_string())
+            .user_property(REPLIES, replies.to_string()),
         Target::Service(service) => request.user_property(SERVICE, service.to_string()),
     };
     request.parts_mut().content_type.clone_from(&call.content_type);
@@ -52,8 +58,17 @@ pub(super) fn call(request: Request) -> Option<Call> {
     let properties = &mut parts.user_properties;
     let product = properties.remove(PRODUCT)?;
     let device = properties.remove(DEVICE)?;
+    let replies = properties.remove(REPLIES);
     let target = match (properties.remove(TOPIC), properties.remove(SERVICE)) {
-        (Some(topic), _) => Target::Topic(TopicName::new(&*topic).ok()?),
+        (Some(topic), _) => {
+            let request = TopicName::new(&*topic).ok()?;
+            match replies {
+                Some(replies) => {
+                    Target::Topics { request, replies: TopicFilter::new(&*replies).ok()? }
+                }
+                None => Target::Topic(request),
+            }
+        }
         (None, Some(service)) => Target::Service(service.into()),
         (None, None) => Target::Device,
     };
@@ -181,9 +196,13 @@ mod tests {
 
     #[test]
     fn a_call_arrives_as_it_was_made_but_for_its_key() {
-        for target in
-            [Target::Device, Target::Topic(topic("/p/d/user/x")), Target::Service("get".into())]
-        {
+        let replies = TopicFilter::new("p/d/+").unwrap();
+        for target in [
+            Target::Device,
+            Target::Topic(topic("/p/d/user/x")),
+            Target::Topics { request: topic("p/d/x"), replies },
+            Target::Service("get".into()),
+        ] {
             let sent = made(target);
             let read = call(request(topic("gateways/g/a/call"), &sent)).unwrap();
             assert_eq!((read.product, read.device), (sent.product, sent.device));

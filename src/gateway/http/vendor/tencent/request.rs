@@ -137,7 +137,7 @@ fn default_mode(call: Call, dialect: Dialect, reply_topic: Option<String>) -> Re
 }
 
 /// The payload is a JSON object, and a token that is written into it pairs it with its answer,
-/// which is taken on the topic of the request only.
+/// which comes on the topic of the request, or on those of `ReplyTopic`.
 fn custom_mode(
     call: Call,
     dialect: Dialect,
@@ -154,14 +154,18 @@ fn custom_mode(
         let message = "Topic must be {ProductId}/{DeviceName}/…, without wildcards.";
         Refusal::invalid("InvalidParameterValue", message)
     })?;
-    let answers_there = |filter: &str| TopicFilter::new(filter).is_ok_and(|it| it.matches(&topic));
     let given = reply_topic.as_deref().filter(|given| !given.is_empty());
-    if !given.is_none_or(answers_there) {
-        return unsupported(
-            "The answer must come on Topic: ReplyTopic must match it, or be empty.",
-        );
-    }
-    let target = Target::Topic(topic);
+    let target = match given.map(TopicFilter::new) {
+        None => Target::Topic(topic),
+        Some(Ok(replies)) if replies.matches(&topic) => Target::Topic(topic),
+        Some(Ok(replies)) if replies.as_str().starts_with(&own) => {
+            Target::Topics { request: topic, replies }
+        }
+        Some(_) => {
+            let message = "ReplyTopic must match Topic, or be {ProductId}/{DeviceName}/….";
+            return Err(Refusal::invalid("InvalidParameterValue", message));
+        }
+    };
     Ok(Ask::Call(Call { target, content_type: Some(JSON.into()), ..call }, reply_topic))
 }
 

@@ -323,6 +323,27 @@ async fn the_custom_mode_asks_on_a_topic_of_the_device() {
 }
 
 #[tokio::test]
+async fn the_answer_of_the_custom_mode_may_come_on_another_topic() {
+    for reply_topic in ["explorer/d/up", "explorer/d/up/+"] {
+        let fixture = answering();
+        let body = json!({
+            "ProductId": "explorer",
+            "DeviceName": "d",
+            "Payload": "{}",
+            "Topic": "explorer/d/down",
+            "ReplyTopic": reply_topic,
+        });
+        let got = call_sync(&fixture, &body).await;
+        assert_eq!(got.body["Response"]["Status"], "Replied");
+        assert_eq!(got.body["Response"]["ReplyTopic"], reply_topic);
+        let Target::Topics { request, replies } = fixture.only_call().target else {
+            panic!("one topic")
+        };
+        assert_eq!((request.as_str(), replies.as_str()), ("explorer/d/down", reply_topic));
+    }
+}
+
+#[tokio::test]
 async fn the_custom_mode_reaches_no_other_topic() {
     for (product, topic, reply_topic, expected) in [
         ("explorer", "explorer/d", "", "InvalidParameterValue"),
@@ -331,8 +352,9 @@ async fn the_custom_mode_reaches_no_other_topic() {
         ("explorer", "/explorer/d/control", "", "InvalidParameterValue"),
         ("explorer", "explorer/d/+", "", "InvalidParameterValue"),
         ("explorer", "$iotrrpc/down/explorer/d/1", "", "InvalidParameterValue"),
-        ("explorer", "explorer/d/control", "explorer/d/up", "UnsupportedOperation"),
-        ("explorer", "explorer/d/control", "a#", "UnsupportedOperation"),
+        ("explorer", "explorer/d/control", "explorer/e/up", "InvalidParameterValue"),
+        ("explorer", "explorer/d/control", "explorer/+/up", "InvalidParameterValue"),
+        ("explorer", "explorer/d/control", "a#", "InvalidParameterValue"),
         ("KL4J2TEST1", "KL4J2TEST1/d/control", "", "UnsupportedOperation"),
         ("native", "native/d/control", "", "UnsupportedOperation"),
     ] {
