@@ -4,7 +4,8 @@ The SDK for Python reads JSON and writes JSON; what is not JSON, is empty or has
 answer. It remembers one process id: of calls that overlap, all answers go to the last one. The SDK for
 C carries any bytes; it copies each process id over the one before, and stale digits of a longer one
 stay behind it. Both answer at QoS 0. They log in with SHA-1; with --sha256 as the SDK for Java does.
---protocol 3.1 is the SDK for Python's own.
+--protocol 3.1 is the SDK for Python's own. --explorer uses the topics of IoT Explorer, of which the SDKs know
+nothing.
 """
 
 import base64
@@ -19,11 +20,13 @@ parser = vendor.arguments(__doc__, "KL4J2TEST1", "airConditioner1")
 parser.add_argument("--secret", default="MDEyMzQ1Njc4OWFiY2RlZg==")
 parser.add_argument("--sdk", choices=["python", "c"], default="python")
 parser.add_argument("--sha256", action="store_true")
+parser.add_argument("--explorer", action="store_true", help="$iotrrpc instead of $rrpc")
 parser.add_argument("--after", type=int, default=1, help="answer when so many requests are there")
 parser.add_argument("--late", type=float, default=0, help="seconds until it answers")
 options = parser.parse_args()
 
 device = f"{options.product}/{options.device}"
+down, up = ("$iotrrpc/down", "$iotrrpc/up") if options.explorer else ("$rrpc/rxd", "$rrpc/txd")
 process_id = ""
 waiting = []
 
@@ -77,9 +80,9 @@ def on_message(client, userdata, message):
 
 def answer(client, replies):
     for reply in replies:
-        client.publish(f"$rrpc/txd/{device}/{process_id}", reply, qos=0)
+        client.publish(f"{up}/{device}/{process_id}", reply, qos=0)
 
 
 client = vendor.client(options, *credentials())
 client.on_message = on_message
-vendor.serve(client, options, [f"$rrpc/rxd/{device}/+"])
+vendor.serve(client, options, [f"{down}/{device}/+"])
