@@ -16,10 +16,14 @@ mod access;
 mod broker;
 #[path = "gateway/cluster.rs"]
 mod cluster;
+#[path = "gateway/content.rs"]
+mod content;
 #[path = "gateway/devices.rs"]
 mod devices;
 #[path = "gateway/disabled.rs"]
 mod disabled;
+#[path = "gateway/explorer.rs"]
+mod explorer;
 #[path = "gateway/hang_up.rs"]
 mod hang_up;
 #[path = "gateway/http.rs"]
@@ -42,3 +46,5 @@ mod servers;
 mod signing;
 #[path = "gateway/tls.rs"]
 mod tls;
+#[path = "gateway/vendor_devices.rs"]
+mod vendor_devices;

@@ -1,4 +1,4 @@
-//! Devices that log in and answer as their vendors' do.
+//! Devices that log in as their vendors' do, and answer by this crate's own responder.
 
 use std::net::SocketAddr;
 
@@ -23,11 +23,15 @@ pub(crate) enum Kind {
     Plain,
     /// Aliyun's, with `ext=1`.
     Extended,
+    /// Of Tencent's IoT Hub.
     Tencent,
+    /// Of Tencent's IoT Explorer.
+    Explorer,
     Native,
 }
 
-pub(crate) const KINDS: [Kind; 4] = [Kind::Plain, Kind::Extended, Kind::Tencent, Kind::Native];
+pub(crate) const KINDS: [Kind; 5] =
+    [Kind::Plain, Kind::Extended, Kind::Tencent, Kind::Explorer, Kind::Native];
 
 /// What of it is asked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -45,7 +49,7 @@ pub(crate) enum Mode {
     /// In capitals.
     Upper,
     Silent,
-    /// With the status 500.
+    /// With the status 500, where there is a status.
     Fails,
 }
 
@@ -55,6 +59,7 @@ impl Kind {
             Self::Plain => "a1plainPK01",
             Self::Extended => "a1testPK001",
             Self::Tencent => "KL4J2TEST1",
+            Self::Explorer => "EXPLORER01",
             Self::Native => "lamps",
         }
     }
@@ -63,12 +68,13 @@ impl Kind {
         match self {
             Self::Plain | Self::Extended => "aliyun",
             Self::Tencent => "tencent",
+            Self::Explorer => "tencent-explorer",
             Self::Native => "native",
         }
     }
 
     pub(crate) fn secret(self) -> &'static str {
-        if self == Self::Tencent { PSK } else { SECRET }
+        if matches!(self, Self::Tencent | Self::Explorer) { PSK } else { SECRET }
     }
 
     /// Client identifier, user name, password.
@@ -83,7 +89,7 @@ impl Kind {
                 let client_id = format!("{id}|securemode=3,signmethod=hmacsha256,ext={ext}|");
                 (client_id, format!("{device}&{product}"), password)
             }
-            Self::Tencent => {
+            Self::Tencent | Self::Explorer => {
                 let client_id = format!("{product}{device}");
                 let username = format!("{client_id};12010126;abcde;1700003600");
                 let key = BASE64_STANDARD.decode(PSK).expect("base64");
@@ -101,6 +107,7 @@ impl Kind {
         match (self, form) {
             (Self::Native, _) => responder,
             (Self::Tencent, _) => responder.dialect(tencent::rrpc()),
+            (Self::Explorer, _) => responder.dialect(tencent::explorer()),
             (_, Form::Device) => responder.dialect(aliyun::system()),
             (_, Form::Topic) => responder.dialect(aliyun::custom()),
             (Self::Extended, Form::Service) => responder.dialect(aliyun::thing_service()),

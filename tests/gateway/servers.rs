@@ -13,6 +13,7 @@ use ulid::Ulid;
 
 use super::devices::{Form, Kind};
 use super::http::{self, Answer};
+use super::raw::{Connect, Properties, Raw, property};
 use super::signing;
 
 /// The key that all of them have.
@@ -24,11 +25,14 @@ pub(crate) enum Server {
     Aliyun,
     Tencent,
     Plain,
+    /// By this crate's own requester.
     Native,
+    /// As any client of MQTT 5, which does not say how long it waits.
+    Peer,
 }
 
-pub(crate) const SERVERS: [Server; 4] =
-    [Server::Aliyun, Server::Tencent, Server::Plain, Server::Native];
+pub(crate) const SERVERS: [Server; 5] =
+    [Server::Aliyun, Server::Tencent, Server::Plain, Server::Native, Server::Peer];
 
 /// What it learns, in the words of none of them.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -47,10 +51,12 @@ pub(crate) struct Asked<'a> {
     pub(crate) kind: Kind,
     pub(crate) device: &'a str,
     pub(crate) form: Form,
+    /// How long the server waits, where it has a say in it: 1 s to 8 s.
+    pub(crate) timeout: Duration,
 }
 
 impl Server {
-    /// Sends `payload`, with a second's patience where the server has a say in it.
+    /// Sends `payload`.
     pub(crate) async fn call(
         self,
         gateway: (SocketAddr, SocketAddr),
@@ -62,6 +68,7 @@ impl Server {
             Self::Tencent => tencent(gateway.0, asked, payload).await,
             Self::Plain => plain(gateway.0, asked, payload).await,
             Self::Native => native(gateway.1, asked, payload).await,
+            Self::Peer => peer(gateway.1, asked, payload).await,
         }
     }
 }
@@ -103,7 +110,7 @@ pub(crate) async fn aliyun_api(
 }
 
 async fn aliyun(gateway: SocketAddr, asked: Asked<'_>, payload: &str) -> Outcome {
-    let Asked { kind, device, form } = asked;
+    let Asked { kind, device, form, timeout } = asked;
     let (id, secret, _) = KEY;
     let to = [("ProductKey", kind.product()), ("DeviceName", device)];
     if form == Form::Service {
@@ -113,7 +120,8 @@ async fn aliyun(gateway: SocketAddr, asked: Asked<'_>, payload: &str) -> Outcome
         return of_thing_service(&answer);
     }
     let topic = format!("/{}/{device}/user/get", kind.product());
-    let rrpc = [("Action", "RRpc"), ("Timeout", "1000")];
+    let timeout = timeout.as_millis().to_string();
+    let rrpc = [("Action", "RRpc"), ("Timeout", &timeout)];
     let topic = (form == Form::Topic).then_some(("Topic", topic.as_str()));
     let query: Vec<_> = to.into_iter().chain(rrpc).chain(topic).collect();
     let payload = BASE64_STANDARD.encode(payload);
@@ -198,25 +206,37 @@ pub(crate) async fn tencent_api(
 }
 
 async fn tencent(gateway: SocketAddr, asked: Asked<'_>, payload: &str) -> Outcome {
-    assert_eq!(asked.form, Form::Device, "it has no other");
-    let body = json!({
-        "ProductId": asked.kind.product(), "DeviceName": asked.device, "Payload": payload,
-    });
-    let action = ("iotcloud", "PublishRRPCMessage", "2021-04-08");
+    let Asked { kind, device, form, .. } = asked;
+    assert_eq!(form, Form::Device, "it has no other");
+    let body = json!({"ProductId": kind.product(), "DeviceName": device, "Payload": payload});
+    let action = match kind {
+        Kind::Explorer => ("iotexplorer", "CallDeviceRRPCSync", "2019-04-23"),
+        _ => ("iotcloud", "PublishRRPCMessage", "2021-04-08"),
+    };
     let answer = tencent_api(gateway, (KEY.0, KEY.1), action, &body).await.json();
     let answer = &answer["Response"];
+    if kind == Kind::Explorer && answer["Error"].is_null() {
+        assert_eq!(answer["ReplyTopic"], format!("$iotrrpc/up/{}/{device}/+", kind.product()));
+    }
+    of_tencent(answer)
+}
+
+/// What the `Response` of either action says.
+pub(crate) fn of_tencent(answer: &Value) -> Outcome {
     assert!(answer["RequestId"].is_string(), "{answer}");
-    match answer["Error"]["Code"].as_str() {
-        None => {
+    match (answer["Error"]["Code"].as_str(), answer["Status"].as_str()) {
+        (None, None | Some("Replied")) => {
             assert!(answer["MessageId"].as_u64().is_some_and(|id| id > 0), "{answer}");
             Outcome::Answer(decoded(&answer["PayloadBase64"]))
         }
-        Some("FailedOperation.RRPCTimeout") => Outcome::Timeout,
-        Some("FailedOperation.DeviceOffline") => Outcome::Offline,
-        Some("FailedOperation") if answer["Error"]["Message"].to_string().contains("500") => {
+        (Some("FailedOperation.RRPCTimeout"), None) | (None, Some("Timeout")) => Outcome::Timeout,
+        (Some("FailedOperation.DeviceOffline"), None) => Outcome::Offline,
+        (Some("FailedOperation"), None)
+            if answer["Error"]["Message"].to_string().contains("500") =>
+        {
             Outcome::Failed
         }
-        Some(_) => Outcome::Else(answer.to_string()),
+        _ => Outcome::Else(answer.to_string()),
     }
 }
 
@@ -233,7 +253,7 @@ pub(crate) async fn plain_api(
 }
 
 async fn plain(gateway: SocketAddr, asked: Asked<'_>, payload: &str) -> Outcome {
-    let Asked { kind, device, form } = asked;
+    let Asked { kind, device, form, timeout } = asked;
     let product = kind.product();
     let topic = format!("/{product}/{device}/user/get");
     let of = match form {
@@ -241,7 +261,7 @@ async fn plain(gateway: SocketAddr, asked: Asked<'_>, payload: &str) -> Outcome 
         Form::Topic => format!("&topic={}", signing::encode(&topic)),
         Form::Service => "&service=light".to_owned(),
     };
-    let to = format!("{product}/{device}/call?timeout=1s{of}");
+    let to = format!("{product}/{device}/call?timeout={}ms{of}", timeout.as_millis());
     let answer = plain_api(gateway, KEY.2, &to, payload.as_bytes()).await;
     if answer.header("content-type") != Some("application/problem+json") {
         return match answer.status {
@@ -259,32 +279,62 @@ async fn plain(gateway: SocketAddr, asked: Asked<'_>, payload: &str) -> Outcome 
     }
 }
 
-async fn native(hub: SocketAddr, asked: Asked<'_>, payload: &str) -> Outcome {
-    let Asked { kind, device, form } = asked;
+/// The address of a device for whoever speaks MQTT 5.
+fn address(Asked { kind, device, form, .. }: Asked<'_>) -> String {
     let below = match form {
         Form::Device => "",
         Form::Topic => "/user/get",
         Form::Service => "/light",
     };
-    let address = format!("devices/{}/{device}{below}", kind.product());
+    format!("devices/{}/{device}{below}", kind.product())
+}
+
+async fn native(hub: SocketAddr, asked: Asked<'_>, payload: &str) -> Outcome {
     let client = Client::builder(&format!("mqtt://{hub}")).client_id(Ulid::new().to_string());
     let link = client.credentials(KEY.0, KEY.1).connect().await.expect("a server may connect");
     let requester = Requester::builder(link).build().await.expect("subscribed");
-    let request = Request::new(address, payload.to_owned()).expect("a topic");
-    // Longer than the product's, so that it is the gateway which gives up.
-    let patience = if kind == Kind::Native { 1 } else { 10 };
-    match requester.oneshot(request.timeout(Duration::from_secs(patience))).await {
-        Ok(response) if response.status().is_success() => {
-            Outcome::Answer(String::from_utf8(response.into_payload().to_vec()).expect("text"))
+    let request = Request::new(address(asked), payload.to_owned()).expect("a topic");
+    match requester.oneshot(request.timeout(asked.timeout)).await {
+        Ok(response) => {
+            let (status, message) = (response.status(), response.status().message());
+            let text = String::from_utf8(response.payload().to_vec()).expect("text");
+            of_status(status.code(), message, text)
         }
-        Ok(response) => match (response.status().code(), response.status().message()) {
-            (500, Some("broken")) => Outcome::Failed,
-            (408, _) => Outcome::Timeout,
-            (503, Some("the device is not connected")) => Outcome::Offline,
-            _ => Outcome::Else(response.status().to_string()),
-        },
+        // At the deadline of the caller the gateway is silent, as a responder is.
         Err(RequestError::Timeout) => Outcome::Timeout,
-        Err(RequestError::NoResponder | RequestError::Offline) => Outcome::Offline,
+        // The gateway says it for devices of other dialects, and is there.
+        Err(RequestError::NoResponder | RequestError::Offline) if asked.kind == Kind::Native => {
+            Outcome::Offline
+        }
         Err(error) => Outcome::Else(error.to_string()),
+    }
+}
+
+async fn peer(hub: SocketAddr, asked: Asked<'_>, payload: &str) -> Outcome {
+    let id = Ulid::new().to_string();
+    let connect = Connect::new(&id).credentials(KEY.0, KEY.1);
+    let mut peer = Raw::connect(hub, &connect).await;
+    let answers = format!("clients/{id}/responses");
+    assert_eq!(peer.subscribe(&answers, 0).await, 0);
+    let properties = Properties::none()
+        .text(property::RESPONSE_TOPIC, &answers)
+        .text(property::CORRELATION_DATA, &id);
+    peer.publish(0x30, &address(asked), payload.as_bytes(), &properties).await;
+    let answer = peer.message().await;
+    let correlation = answer.properties.find_text(property::CORRELATION_DATA);
+    assert_eq!((answer.topic, correlation), (answers, Some(id)));
+    let status = answer.properties.user("status").map_or(200, |it| it.parse().expect("a number"));
+    let message = answer.properties.user("status-message");
+    of_status(status, message.as_deref(), String::from_utf8(answer.payload).expect("text"))
+}
+
+/// What a response of MQTT 5 says. The gateway has words of its own, so it is not the device that speaks.
+fn of_status(status: u16, message: Option<&str>, text: String) -> Outcome {
+    match (status, message) {
+        (200, _) => Outcome::Answer(text),
+        (500, Some("broken")) => Outcome::Failed,
+        (408, Some("the device did not answer in time")) => Outcome::Timeout,
+        (503, Some("the device is not connected")) => Outcome::Offline,
+        _ => Outcome::Else(format!("{status} {message:?} {text}")),
     }
 }

@@ -469,6 +469,11 @@ impl Raw {
         tokio::time::timeout(LIMIT, self.read_packet()).await.expect("something comes, or the end")
     }
 
+    /// The same, for as long as it takes.
+    pub(crate) async fn wait(&mut self) -> Option<Packet> {
+        self.read_packet().await
+    }
+
     /// Reads to the end of the connection; returns the reason of the DISCONNECT in it, if there is one.
     pub(crate) async fn last_words(&mut self) -> Option<u8> {
         let mut reason = None;
