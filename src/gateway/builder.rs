@@ -2,6 +2,7 @@
 
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
+use std::time::SystemTime;
 use std::{fmt, io};
 
 use thiserror::Error;
@@ -88,6 +89,7 @@ impl GatewayBuilder {
             publisher: platform.publisher(),
             devices: Arc::new(move || listed.devices()),
             ended: platform.ended().clone(),
+            now: SystemTime::now,
             ready: Arc::new(move || asked.is_ready()),
             hub: hub.as_ref().map(of),
         };

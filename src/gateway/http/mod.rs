@@ -54,6 +54,7 @@ mod vendor;
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use super::call::{Calls, DeviceState, Publisher};
 use super::ended::EndedCalls;
@@ -73,6 +74,8 @@ pub(crate) struct Front {
     /// All devices that are known, in any order.
     pub(crate) devices: Arc<dyn Fn() -> Vec<DeviceState> + Send + Sync>,
     pub(crate) ended: EndedCalls,
+    /// The clock that signed times are compared with.
+    pub(crate) now: fn() -> SystemTime,
     /// Whether the link to the broker is up.
     pub(crate) ready: Arc<dyn Fn() -> bool + Send + Sync>,
     /// The embedded hub; `None` beside a broker.

@@ -8,6 +8,7 @@ mod client;
 mod connections;
 mod console;
 mod openapi;
+mod recorded;
 mod tls;
 
 use std::sync::Arc;
@@ -147,6 +148,7 @@ fn front() -> (Front, Gateless) {
             ]
         }),
         ended: EndedCalls::new(),
+        now: SystemTime::now,
         ready: Arc::new(move || is_ready.load(Ordering::Relaxed)),
         hub: Some(HubFigures {
             stats: Arc::new(|| HubStats { connections: 4, refused: 5, ..HubStats::default() }),

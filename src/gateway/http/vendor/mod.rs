@@ -9,7 +9,7 @@ mod replay;
 mod signing;
 mod tencent;
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -75,9 +75,10 @@ impl Vendor {
         calls: Calls,
         publisher: Publisher,
         replay_window: Duration,
+        now: fn() -> SystemTime,
     ) -> Self {
         let replay = Replay::new(replay_window);
-        Self { keys, products, calls, publisher, replay, now: Box::new(SystemTime::now) }
+        Self { keys, products, calls, publisher, replay, now: Box::new(now) }
     }
 
     /// Answers `POST /`, and `GET /` for the query style of Aliyun. The body is whole and within

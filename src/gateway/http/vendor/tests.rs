@@ -74,6 +74,7 @@ pub(super) fn fixture(now: &str, ends: Result<Answer, Failure>) -> Fixture {
             BoxCloneSyncService::new(service_fn(call)),
             BoxCloneSyncService::new(service_fn(publish)),
             WINDOW,
+            SystemTime::now,
         )
     };
     Fixture { vendor, calls, publications }
@@ -86,7 +87,7 @@ pub(super) fn answer(payload: &'static [u8], message_id: u64) -> Result<Answer, 
 }
 
 /// One of each.
-pub(super) fn every_error() -> [CallError; 16] {
+pub(in crate::gateway::http) fn every_error() -> [CallError; 16] {
     use crate::gateway::call::InFlight;
 
     let why = || "why".into();
