@@ -35,6 +35,9 @@ pub enum OnDisconnect {
     /// correlation data and packet identifier, and what was acknowledged goes on waiting. Without it, only requests at QoS 1
     /// that are declared [`idempotent`](crate::Request::idempotent) are sent again, and the others
     /// fail with `Disconnected(Unknown)`. What was never sent waits in either case.
+    ///
+    /// They wait in their in-flight slots, with their messages: [`max_in_flight`](RequesterBuilder::max_in_flight)
+    /// is what bounds them, and [`OutgoingLimits`](crate::link::OutgoingLimits) do not fail them when the connection is back.
     RideThrough,
 }
 
