@@ -114,6 +114,29 @@ async fn when_all_rest_a_call_is_overloaded_until_the_quarantine_is_over() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_number_rests_for_its_own_device_only() {
+    let network = Network::new();
+    let never = async || std::future::pending::<()>().await;
+    let router = Router::new().route("pk/mute", never).route("pk/{device}", async || "well");
+    let device = Responder::builder(network.link("devices")).dialect(tencent::rrpc());
+    let _devices = device.serve(router).await.unwrap();
+    let ids = IdFormat::Short { first: 1, last: 2, quarantine: QUARANTINE };
+    let requester = Requester::builder(network.link("asker")).dialect(tencent::rrpc().ids(ids));
+    let requester = requester.build().await.unwrap();
+    let mute = || call(&requester, to("pk/mute").timeout(MS));
+    for _ in 0..2 {
+        assert_eq!(mute().await.unwrap_err(), RequestError::Timeout);
+        tokio::time::sleep(SECOND).await;
+    }
+    for device in ["pk/1", "pk/2", "pk/1"] {
+        assert_eq!(call(&requester, to(device)).await.unwrap().payload(), "well");
+    }
+    assert_eq!(mute().await.unwrap_err(), RequestError::Overloaded);
+    tokio::time::sleep(QUARANTINE).await;
+    assert_eq!(mute().await.unwrap_err(), RequestError::Timeout);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_call_that_is_given_up_leaves_its_id_at_rest() {
     let bench = Bench::new(1, 1).await;
     start(&bench.requester, to("lose")).await.abort();

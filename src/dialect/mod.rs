@@ -236,10 +236,15 @@ pub enum IdFormat {
         bits: u32,
     },
     /// Numbers of one range, for peers that take short ids only. They come round again, so the
-    /// requester lends them: the one that was used least recently first, and none whose call ended
-    /// without its answer before the `quarantine` is over. When none is left, a call fails with
+    /// requester lends them: the one that was used least recently first, and none for which the answer to
+    /// an earlier call would be [taken](Dialect::request_key) for the new one's, before the `quarantine` of
+    /// that call is over. When none is left, a call fails with
     /// [`Overloaded`](crate::RequestError::Overloaded). Let one requester call a device: two do not know
     /// of each other's numbers. A requester lends one set of numbers to all the devices that it calls.
+    ///
+    /// Where the key has the device in it, a number rests for its device only. One
+    /// [device](Dialect::device) can have 1,024 at rest: calls to it are overloaded then. All devices can
+    /// have 262,144; numbers beyond these rest for everybody.
     Short {
         /// The first number.
         first: u16,

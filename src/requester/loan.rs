@@ -1,19 +1,23 @@
 //! Short ids, lent to calls.
 
+use std::hash::{BuildHasher, RandomState};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
-use crate::core::short_ids::ShortIds;
-use crate::error::ServeError;
+use crate::core::short_ids::{Purpose, ShortIds};
+use crate::dialect::Dialect;
+use crate::error::{InvalidRequest, ServeError};
 use crate::id;
+use crate::message::Request;
 
 /// The ids of one requester. The handles take them and the connection gives them back, so they are
 /// behind a lock; it is held for a few instructions, and only dialects with short ids have it.
 #[derive(Debug)]
 pub(super) struct Lender {
     ids: Mutex<ShortIds>,
+    hasher: RandomState,
     quarantine: Duration,
 }
 
@@ -27,25 +31,51 @@ impl Lender {
             return Err(ServeError::Configuration(text.into()));
         }
         let ids = ShortIds::new(first, last, id::random_within(first, last));
-        Ok(Self { ids: Mutex::new(ids), quarantine })
+        Ok(Self { ids: Mutex::new(ids), hasher: RandomState::new(), quarantine })
     }
 
-    /// Lends an id. `None`: all are lent, or rest.
-    pub(super) fn lend(self: &Arc<Self>, now: Instant) -> Option<Loan> {
-        let id = self.lock().take(now)?;
-        Some(Loan { id, lender: Some(Arc::clone(self)) })
+    /// Lends an id for this request, with what the request's answer is found by then. `None`: all are lent,
+    /// or rest, or too much of the device does.
+    ///
+    /// # Errors
+    /// As [`Dialect::request_key`].
+    pub(super) fn lend(
+        self: &Arc<Self>,
+        now: Instant,
+        dialect: &dyn Dialect,
+        request: &Request,
+    ) -> Result<Option<(Loan, Bytes)>, InvalidRequest> {
+        let device = || self.hash(dialect.device(request.topic()).as_bytes());
+        let key = |id| dialect.request_key(request, &text(id));
+        // Without a key there is no call.
+        let hashed = |id| key(id).map_or(0, |key| self.hash(&key));
+        let Some(id) = self.lock().take(now, device, hashed) else { return Ok(None) };
+        let purpose = Purpose { key: 0, device: device() };
+        let mut loan = Loan { id, purpose, lender: Some(Arc::clone(self)) };
+        let key = key(id)?;
+        loan.purpose.key = self.hash(&key);
+        Ok(Some((loan, key)))
+    }
+
+    fn hash(&self, bytes: &[u8]) -> u32 {
+        (self.hasher.hash_one(bytes) >> 32) as u32
     }
 
     fn lock(&self) -> MutexGuard<'_, ShortIds> {
-        // No call of the table leaves it in between when it panics.
+        // No call of the table leaves it in between when it panics, nor when a dialect does.
         self.ids.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+fn text(id: u16) -> Bytes {
+    Bytes::from(id.to_string())
 }
 
 /// An id that is lent. It goes back when this is dropped.
 #[derive(Debug)]
 pub(super) struct Loan {
     id: u16,
+    purpose: Purpose,
     /// `None` once it has gone back.
     lender: Option<Arc<Lender>>,
 }
@@ -53,13 +83,14 @@ pub(super) struct Loan {
 impl Loan {
     /// The id, in decimal digits.
     pub(super) fn id(&self) -> Bytes {
-        Bytes::from(self.id.to_string())
+        text(self.id)
     }
 
-    /// Gives it back, not to be lent before its quarantine is over: its answer may still come.
+    /// Gives it back, not to be lent for the same before its quarantine is over: its answer may still come.
     pub(super) fn quarantine(mut self, now: Instant) {
         if let Some(lender) = self.lender.take() {
-            lender.lock().quarantine(self.id, super::after(now, lender.quarantine));
+            let until = super::after(now, lender.quarantine);
+            lender.lock().quarantine(self.id, self.purpose, until);
         }
     }
 }

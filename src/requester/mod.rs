@@ -197,8 +197,7 @@ impl Shared {
         let parts = request.parts_mut();
         let deadline = self.deadline(parts, now)?;
         let chosen = parts.correlation_data.take();
-        let (id, loan) = self.id(chosen, now).ok_or(RequestError::Overloaded)?;
-        let key = self.dialect.request_key(&request, &id)?;
+        let (id, key, loan) = self.id(&request, chosen, now)?;
         if let Some(peers) = &self.peers
             && !peers.matches(request.topic())
         {
@@ -227,19 +226,31 @@ impl Shared {
         if deadline <= now { Err(RequestError::Timeout) } else { Ok(deadline) }
     }
 
-    /// The caller's own id, where it is one that the dialect can carry, or a fresh one. `None`: there
-    /// is none left.
-    fn id(&self, chosen: Option<Bytes>, now: Instant) -> Option<(Bytes, Option<Loan>)> {
+    /// The caller's own id, where it is one that the dialect can carry, or a fresh one; and what the
+    /// answer is found by.
+    ///
+    /// # Errors
+    /// [`RequestError::Overloaded`] when there is none left; [`InvalidRequest`] when the request is none of
+    /// the dialect's.
+    fn id(
+        &self,
+        request: &Request,
+        chosen: Option<Bytes>,
+        now: Instant,
+    ) -> Result<(Bytes, Bytes, Option<Loan>), RequestError> {
         let id = match self.dialect.id_format() {
             IdFormat::Ulid => chosen.unwrap_or_else(id::fresh),
             IdFormat::UlidText => chosen.map_or_else(id::fresh_text, id::into_text),
             IdFormat::Decimal { bits } => id::fresh_decimal(bits),
             IdFormat::Short { .. } => {
-                let loan = self.lender.as_ref()?.lend(now)?;
-                return Some((loan.id(), Some(loan)));
+                let lender = self.lender.as_ref().ok_or(RequestError::Overloaded)?;
+                let lent = lender.lend(now, &*self.dialect, request)?;
+                let (loan, key) = lent.ok_or(RequestError::Overloaded)?;
+                return Ok((loan.id(), key, Some(loan)));
             }
         };
-        Some((id, None))
+        let key = self.dialect.request_key(request, &id)?;
+        Ok((id, key, None))
     }
 }
 
