@@ -11,6 +11,9 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 /// for the 15 min that are the default. They take about 60 MB.
 const CAPACITY: usize = 1_000_000;
 
+/// Most that one request forgets of what has expired: after a pause it may be all, and others wait.
+const STEP: usize = 64;
+
 /// Times and nonces.
 ///
 /// A nonce is remembered until its request's own time is too old to be taken: none is forgotten
@@ -89,7 +92,11 @@ impl Replay {
         let expiry = signed.checked_add(self.window).ok_or(Refused::Expired)?;
         let (nonce, owner) = (self.hasher.hash_one((owner, nonce)), self.hasher.hash_one(owner));
         let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
-        seen.forget(now);
+        seen.forget(now, STEP);
+        if seen.count(owner) >= self.capacity {
+            // Others' may have been first.
+            seen.forget(now, usize::MAX);
+        }
         seen.take(nonce, owner, expiry, self.capacity)
     }
 }
@@ -108,7 +115,7 @@ impl Seen {
         if self.nonces.contains(&nonce) {
             return Err(Refused::Used);
         }
-        let count = self.counts.get(&owner).copied().unwrap_or_default();
+        let count = self.count(owner);
         if count >= capacity {
             return Err(Refused::Full);
         }
@@ -118,11 +125,18 @@ impl Seen {
         Ok(())
     }
 
-    /// Forgets what has expired; each entry once, so that a request pays for one on average.
-    fn forget(&mut self, now: SystemTime) {
-        while let Some(&Reverse((expiry, nonce, owner))) = self.by_expiry.peek()
-            && expiry < now
-        {
+    fn count(&self, owner: u64) -> usize {
+        self.counts.get(&owner).copied().unwrap_or_default()
+    }
+
+    /// Forgets what has expired, so many at the most. Each is forgotten once, so that a request pays for one
+    /// on average.
+    fn forget(&mut self, now: SystemTime, most: usize) {
+        for _ in 0..most {
+            let Some(&Reverse((expiry, nonce, owner))) = self.by_expiry.peek() else { return };
+            if expiry >= now {
+                return;
+            }
             self.by_expiry.pop();
             self.nonces.remove(&nonce);
             self.forgotten = expiry;
@@ -199,6 +213,22 @@ mod tests {
         // The first has expired.
         assert_eq!(replay.take("k", "3", at(10_901), at(10_901)), Ok(()));
         assert_eq!(replay.take("k", "2", at(10_001), at(10_901)), Err(Refused::Used));
+    }
+
+    #[test]
+    fn after_a_pause_a_request_does_not_forget_everything() {
+        let replay = Replay::with_capacity(WINDOW, 1000);
+        let all = |owner: &str, at: SystemTime| {
+            (0..1000).filter(|n| replay.take(owner, &format!("{n}"), at, at).is_ok()).count()
+        };
+        assert_eq!(all("first", at(10_000)), 1000);
+        assert_eq!(all("second", at(10_001)), 1000);
+        let remembered = || replay.seen.lock().unwrap().by_expiry.len();
+        assert_eq!(replay.take("third", "n", at(20_000), at(20_000)), Ok(()));
+        assert_eq!(remembered(), 2000 - STEP + 1);
+        // Nobody is refused because of what has expired.
+        assert_eq!(replay.take("second", "n", at(20_000), at(20_000)), Ok(()));
+        assert_eq!(remembered(), 2);
     }
 
     proptest! {
