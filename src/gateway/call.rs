@@ -188,6 +188,7 @@ pub(crate) struct Publication {
     pub(crate) response_topic: Option<TopicName>,
     pub(crate) correlation_data: Option<Bytes>,
     pub(crate) content_type: Option<Text>,
+    pub(crate) utf8_payload: bool,
     pub(crate) user_properties: UserProperties,
     pub(crate) message_expiry: Option<u32>,
     pub(crate) key: Option<Arc<str>>,

@@ -264,6 +264,7 @@ fn message(publication: Publication) -> Message {
         correlation_data: publication.correlation_data,
         message_expiry: publication.message_expiry,
         content_type: publication.content_type,
+        utf8_payload: publication.utf8_payload,
         user: publication.user_properties,
         ..Properties::default()
     };

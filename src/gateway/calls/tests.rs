@@ -389,6 +389,7 @@ fn publication(product: &str, to: &str) -> Publication {
         response_topic: Some(topic("answers/1")),
         correlation_data: Some("7".into()),
         content_type: Some("text/plain".into()),
+        utf8_payload: true,
         user_properties: [("k", "v")].into_iter().collect::<UserProperties>(),
         message_expiry: Some(60),
         key: Some("all".into()),
@@ -404,9 +405,15 @@ async fn a_publication_reaches_the_device_with_all_its_properties() {
     });
     let _device = device(&network, crate::dialect::Native::new(), router).await;
     let platform = platform(&network).await;
+    let (seen, mut formats) = mpsc::unbounded_channel();
+    network.on_message(move |message| {
+        let _ = seen.send(message.properties.utf8_payload);
+        crate::link::memory::Fate::Deliver
+    });
     let publish = |publication| platform.publisher().oneshot(publication);
     let id = publish(publication("ali", "/ali/d/user/get")).await.unwrap();
     assert!(id > 0);
+    assert_eq!(formats.recv().await, Some(true));
     let (parts, text) = hearing.recv().await.unwrap();
     assert_eq!((&*text, parts.response_topic), ("news", Some(topic("answers/1"))));
     assert_eq!(parts.correlation_data, Some("7".into()));

@@ -125,12 +125,12 @@ fn publish(params: &Params, call: Call, products: &Products) -> Result<Ask, Refu
         Some("1") => Qos::AtLeastOnce,
         Some(_) => return Err(illegal("Qos must be 0 or 1.")),
     };
-    match params.given("PayloadFormatIndicator") {
-        None | Some("0") => {}
-        Some("1") if std::str::from_utf8(&payload).is_ok() => {}
+    let utf8_payload = match params.given("PayloadFormatIndicator") {
+        None | Some("0") => false,
+        Some("1") if std::str::from_utf8(&payload).is_ok() => true,
         Some("1") => return Err(illegal("PayloadFormatIndicator is 1, and the payload no text.")),
         Some(_) => return Err(illegal("PayloadFormatIndicator must be 0 or 1.")),
-    }
+    };
     if params.given("Retained").is_some_and(|it| !it.eq_ignore_ascii_case("false")) {
         return Err(illegal("Nothing is retained here."));
     }
@@ -151,6 +151,7 @@ fn publish(params: &Params, call: Call, products: &Products) -> Result<Ask, Refu
         response_topic,
         correlation_data,
         content_type: params.given("ContentType").map(text).transpose()?,
+        utf8_payload,
         user_properties: user_properties(params)?,
         message_expiry: expiry.map_err(|_| illegal("MessageExpiryInterval must be seconds."))?,
         key: call.key,

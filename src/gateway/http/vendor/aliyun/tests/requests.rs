@@ -136,11 +136,12 @@ async fn a_publication_carries_its_properties() {
     let properties: Vec<_> = publication.user_properties.iter().collect();
     assert_eq!(properties, [("k", "v"), ("l", "")]);
     assert_eq!(publication.content_type.as_deref(), Some("text/plain"));
-    assert_eq!(publication.message_expiry, Some(60));
+    assert_eq!((publication.message_expiry, publication.utf8_payload), (Some(60), true));
     assert_eq!(publication.key.as_deref(), Some("testid"));
     fixture.send(&publish(&[("SignatureNonce", "2")])).await;
     let publication = fixture.publications.lock().unwrap().pop().unwrap();
     assert_eq!((publication.qos, publication.response_topic), (Qos::AtMostOnce, None));
+    assert!(!publication.utf8_payload);
 }
 
 #[tokio::test]
