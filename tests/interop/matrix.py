@@ -16,8 +16,11 @@ import sys
 
 HERE = pathlib.Path(__file__).parent
 ENVIRONMENTS, GATEWAY = pathlib.Path(sys.argv[1]), sys.argv[2]
-OUTCOMES = ["success", "offline", "timeout", "wrong secret"]
+OUTCOMES = ["success", "offline", "timeout", "device error", "wrong secret"]
 ASKED = {"n": 1}
+# What a device answers of itself, and a service by its code.
+BROKEN = {"error": "broken"}
+PAYLOADS = {"timeout": {"quiet": True}, "device error": {"break": True}}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,9 +34,12 @@ class Server:
     timeout: str
     wrong_secret: str
 
-    def expected(self, outcome):
+    def expected(self, action, outcome):
         if outcome == "success":
             return {"answer": {"heard": ASKED}}
+        if outcome == "device error":
+            # RRPC has no place for it but the payload.
+            return {"failed": "500"} if action == "InvokeThingService" else {"answer": BROKEN}
         kind, what = getattr(self, outcome.replace(" ", "_")).split(" ", 1)
         return {kind: what}
 
@@ -163,9 +169,11 @@ def calls_of(device):
 def call(port, server, action, device, outcome):
     """How the call ends, as the SDK's user sees it."""
     action, *topic = action.split(", ")
-    payload = {"quiet": True} if outcome == "timeout" else ASKED
+    payload = PAYLOADS.get(outcome, ASKED)
     command = [python("servers"), HERE / "servers" / server.program, port]
     command += [device.product, device.name, action, json.dumps(payload)]
+    if outcome == "timeout":
+        command += ["--timeout", "1000"]
     if topic:
         command += ["--topic", f"/{device.product}/{device.name}/user/get"]
     if outcome == "wrong secret":
@@ -191,7 +199,7 @@ def call_device(device, http, mqtt):
     with run_device(device, mqtt) as said:
         if said != "ready":
             sys.exit(f"{device.sdk} does not get ready")
-        call_all("success", "timeout", "wrong secret")
+        call_all("success", "timeout", "device error", "wrong secret")
     return ended
 
 
@@ -208,11 +216,12 @@ def report(ended):
         for server, action in calls_of(device):
             row = [server.sdk, action, device.sdk]
             for outcome in OUTCOMES:
-                actual, expected = ended[server, action, device, outcome], server.expected(outcome)
+                actual = ended[server, action, device, outcome]
+                expected = server.expected(action, outcome)
                 row.append("ok" if actual == expected else "DIFFERS")
                 if actual != expected:
                     differences.append(f"{row[:3]} {outcome}: {actual}, not {expected}")
-                elif outcome != "success":
+                elif outcome not in ("success", "device error"):
                     said[f"{server.sdk} {server.actions[0]}", outcome] = json.dumps(expected)
             rows.append(row)
     print_table(rows)

@@ -1,7 +1,7 @@
 """A device with aliyun-iot-linkkit: aliyun.py PORT PRODUCT DEVICE SECRET prints "ready" and serves.
 
 It says ext=1, and answers RRPC over system topics, over its topic user/get, and its service "echo"
-for which it does not subscribe. {"quiet": true} is not answered.
+for which it does not subscribe. {"quiet": true} is not answered, and {"break": true} makes it fail.
 """
 
 import json
@@ -16,6 +16,8 @@ custom = f"/{product}/{device}/user/get"
 
 
 def heard(asked):
+    if asked.get("break"):
+        return {"error": "broken"}
     return None if asked.get("quiet") else {"heard": asked}
 
 
@@ -42,7 +44,8 @@ def on_topic_rrpc_message(message_id, topic, payload, qos, user):
 
 def on_thing_call_service(service, request_id, params, user):
     if reply := heard(params):
-        kit.thing_answer_service(service, request_id, 200, reply)
+        code = 500 if "error" in reply else 200
+        kit.thing_answer_service(service, request_id, code, reply)
 
 
 kit = LinkKit("cn-shanghai", product, device, secret)

@@ -1,13 +1,16 @@
 // A device with alibabacloud-iot-device-sdk: aliyun_node.js PORT PRODUCT DEVICE SECRET prints "ready" and
 // serves until its input ends. It says no ext, and answers RRPC over system topics and its service
-// "echo". {"quiet": true} is not answered.
+// "echo". {"quiet": true} is not answered, and {"break": true} makes it fail.
 "use strict";
 
 const { device: connect } = require("alibabacloud-iot-device-sdk");
 
 const [port, productKey, deviceName, deviceSecret] = process.argv.slice(2);
 const requests = `/sys/${productKey}/${deviceName}/rrpc/request/`;
-const heard = (asked) => (asked.quiet ? undefined : { heard: asked });
+const heard = (asked) => {
+  if (asked.break) return { error: "broken" };
+  return asked.quiet ? undefined : { heard: asked };
+};
 
 const device = connect({
   productKey,
@@ -23,7 +26,7 @@ device.on("error", (error) => {
 
 device.onService("echo", ({ id, params }, reply) => {
   const data = heard(params);
-  if (data) reply({ id, code: 200, data }, "sync");
+  if (data) reply({ id, code: data.error ? 500 : 200, data }, "sync");
 });
 
 device.on("message", (topic, payload) => {

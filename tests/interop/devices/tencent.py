@@ -1,6 +1,7 @@
 """A device with tencent-iot-device: tencent.py PORT PRODUCT DEVICE SECRET prints "ready" and serves.
 
-It speaks MQTT 3.1, as the SDK does when it is left alone. {"quiet": true} is not answered.
+It speaks MQTT 3.1, as the SDK does when it is left alone. {"quiet": true} is not answered, and
+{"break": true} makes it fail.
 """
 
 import json
@@ -32,7 +33,7 @@ def on_subscribe(qos, packet, user):
 
 def on_request(topic, qos, asked, user):
     if not asked.get("quiet"):
-        reply = {"heard": asked}
+        reply = {"error": "broken"} if asked.get("break") else {"heard": asked}
         hub.rrpcReply(product, device, reply, len(reply))
 
 

@@ -16,7 +16,7 @@ def request():
     if options.action == "RRpc":
         new = RRpcRequest()
         new.set_RequestBase64Byte(base64.b64encode(options.payload.encode()).decode())
-        new.set_Timeout(1000)
+        new.set_Timeout(options.timeout)
         if options.topic:
             new.set_Topic(options.topic)
     else:

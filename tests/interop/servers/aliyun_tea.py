@@ -26,7 +26,12 @@ def call():
         return client.invoke_thing_service(request).body
     payload = base64.b64encode(options.payload.encode()).decode()
     return client.r_rpc(
-        RRpcRequest(**device, topic=options.topic, timeout=1000, request_base_64byte=payload)
+        RRpcRequest(
+            **device,
+            topic=options.topic,
+            timeout=options.timeout,
+            request_base_64byte=payload,
+        )
     ).body
 
 

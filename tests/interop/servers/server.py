@@ -15,6 +15,7 @@ def arguments(description, *actions):
     parser.add_argument("payload", help="JSON")
     parser.add_argument("--secret", default="testsecret")
     parser.add_argument("--topic", help="a custom topic, for RRpc")
+    parser.add_argument("--timeout", type=int, default=8000, help="of RRpc, in milliseconds")
     return parser.parse_args()
 
 
