@@ -32,6 +32,8 @@ mod http;
 mod load;
 #[path = "gateway/matrix.rs"]
 mod matrix;
+#[path = "gateway/mqtt_servers.rs"]
+mod mqtt_servers;
 #[cfg(unix)]
 #[path = "gateway/restart.rs"]
 mod restart;

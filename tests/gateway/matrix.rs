@@ -176,6 +176,13 @@ async fn every_server_calls_every_device() {
     let places = |running: &Running| (running.http, running.hub());
     let wrong = fill_in(&cells, places(&first), places(&second)).await;
     assert!(wrong.is_empty(), "{wrong:#?}");
+    // What its caller has given up, it gives up too.
+    let idle = async {
+        while first.gateway.in_flight() + second.gateway.in_flight() > 0 {
+            tokio::task::yield_now().await;
+        }
+    };
+    soon(idle).await;
     first.stop().await;
     second.stop().await;
 }
