@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use serde_json::{Value, json};
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 use tokio::sync::{Notify, mpsc};
@@ -16,7 +17,7 @@ use super::http;
 use super::programs::soon;
 use super::raw::{Connect, Raw};
 use super::running::{Running, config};
-use super::servers::{KEY, plain_api};
+use super::servers::{KEY, aliyun_api, plain_api};
 
 const LAMP: (Kind, &str) = (Kind::Plain, "lamp");
 
@@ -157,6 +158,67 @@ async fn a_device_that_was_just_lost_is_half_open() {
         }
     };
     assert_eq!(soon(lost).await.as_deref(), Some("half_open"));
+    assert_eq!(rrpc(&running, "lamp").await, "HALFCONN iot.messagebroker.HALFCONN");
+    running.stop().await;
+}
+
+/// `RrpcCode` and `Code` of Aliyun's `RRpc`.
+async fn rrpc(running: &Running, device: &str) -> String {
+    let to = [("ProductKey", Kind::Plain.product()), ("DeviceName", device)];
+    let query = [&[("Action", "RRpc"), ("Timeout", "8000")], &to[..]].concat();
+    let form = [("RequestBase64Byte", "b24=")];
+    let answer = aliyun_api(running.http, (KEY.0, KEY.1), &query, &form).await.json();
+    let text = |name: &str| answer[name].as_str().unwrap_or_default().to_owned();
+    assert_eq!(answer["Success"], false, "{answer}");
+    format!("{} {}", text("RrpcCode"), text("Code"))
+}
+
+#[tokio::test]
+async fn a_device_that_was_lost_a_keep_alive_ago_is_offline() {
+    let running = Running::with(&[LAMP, (Kind::Plain, "dark")]).await;
+    let offline = "OFFLINE iot.messagebroker.OFFLINE";
+    assert_eq!(rrpc(&running, "dark").await, offline);
+    let (client_id, user, password) = Kind::Plain.credentials("lamp");
+    let connect = Connect::new(&client_id).version(4).keep_alive(1).credentials(&user, &password);
+    drop(Raw::connect(running.hub(), &connect).await);
+    let gone = async {
+        while rrpc(&running, "lamp").await != offline {
+            tokio::task::yield_now().await;
+        }
+    };
+    soon(gone).await;
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn a_list_tells_of_a_call_while_it_is_in_flight() {
+    let running = Running::with(&[LAMP, (Kind::Plain, "dark"), (Kind::Native, "spare")]).await;
+    let list = async || {
+        let bearer = format!("Bearer {}", KEY.2);
+        let authorized = [("Authorization", bearer.as_str())];
+        let list = http::send(running.http, "GET /v1/devices", &authorized, b"").await.json();
+        let shown = |it: &Value| ["device", "connected", "in_flight"].map(|name| it[name].clone());
+        list.as_array().expect("a list").iter().map(shown).collect::<Vec<_>>()
+    };
+    let state = |device: &str, in_flight| [json!(device), json!(true), json!(in_flight)];
+    assert!(list().await.is_empty(), "nobody is connected");
+    let (lamp, mut questions, go) = patient_lamp(running.hub()).await;
+    let spare = Kind::Native.start(running.hub(), "spare", Form::Device, Mode::Upper).await;
+    assert_eq!(list().await, [state("lamp", 0), state("spare", 0)]);
+    let gateway = running.http;
+    let call = tokio::spawn(async move { plain_api(gateway, KEY.2, &to_lamp(), b"on").await });
+    assert_eq!(soon(questions.recv()).await.as_deref(), Some("on"));
+    assert_eq!(list().await, [state("lamp", 1), state("spare", 0)]);
+    go.notify_one();
+    assert_eq!(soon(call).await.expect("no panic").text(), "ON");
+    assert_eq!(list().await, [state("lamp", 0), state("spare", 0)]);
+    drop((lamp, spare));
+    let alone = async {
+        while !list().await.is_empty() {
+            tokio::task::yield_now().await;
+        }
+    };
+    soon(alone).await;
     running.stop().await;
 }
 
