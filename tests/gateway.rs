@@ -34,6 +34,8 @@ mod load;
 mod matrix;
 #[path = "gateway/mqtt_servers.rs"]
 mod mqtt_servers;
+#[path = "gateway/publications.rs"]
+mod publications;
 #[cfg(unix)]
 #[path = "gateway/restart.rs"]
 mod restart;

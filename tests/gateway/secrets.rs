@@ -71,6 +71,7 @@ impl Program {
         let id = self.process.id().expect("it runs").to_string();
         let killed = Command::new("kill").args(["-s", "TERM", &id]).status().await;
         assert!(killed.expect("kill is there").success());
+        assert!(soon(self.process.wait()).await.expect("it runs").success());
         let mut all = String::new();
         for written in self.written {
             all += &soon(written).await.expect("no panic");
