@@ -107,3 +107,23 @@ fn grace(text: &str) -> Result<Duration, String> {
     }
     Ok(grace)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_demo_is_for_this_machine_alone() {
+        let arguments = Arguments::parse_from(["rrpc-gateway", "--demo"]);
+        let source = arguments.source().expect("the demo");
+        let config = arguments.configuration(&source).expect("it is right");
+        assert!(!config.http.listen.is_empty() && !config.mqtt.listen.is_empty());
+        assert!(config.http.listen.iter().all(|address| address.ip().is_loopback()));
+        for url in &config.mqtt.listen {
+            let place = url.strip_prefix("mqtt://").expect("TCP");
+            let address: SocketAddr = place.parse().expect("an address");
+            assert!(address.ip().is_loopback(), "{url}");
+        }
+        assert!(config.mqtt.broker.is_none());
+    }
+}
