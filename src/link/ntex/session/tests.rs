@@ -128,7 +128,7 @@ fn a_server_that_reads_no_answers_is_not_read_without_end() {
             }
             match next(&mut client).await {
                 Event::Message(_, ack) => {
-                    client.acknowledge(ack.expect("QoS 1"), ReasonCode::SUCCESS)
+                    client.acknowledge(ack.expect("QoS 1"), ReasonCode::SUCCESS);
                 }
                 Event::Writable => {}
                 Event::Disconnected => break,
