@@ -2,8 +2,8 @@
 
 mod support;
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 
 use support::*;
 use tower_mqtt::dialect::Message;
@@ -86,6 +86,30 @@ async fn what_comes_for_others_on_the_link_is_not_read_as_an_answer() {
     let other = Responder::builder(link).serve(router).await.unwrap();
     assert_eq!(call(&requester, to("pk/d1/get")).await.unwrap_err(), RequestError::Timeout);
     assert_eq!(other.stats().malformed, 1, "it is offered to the next on the link");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_comes_for_others_on_the_link_is_not_read_as_an_answer() {
+    let network = Network::new();
+    let asked: Arc<Mutex<Option<String>>> = Arc::default();
+    let seen = Arc::clone(&asked);
+    network.on_message(move |message| {
+        seen.lock().unwrap().get_or_insert_with(|| message.topic.to_string());
+        Fate::Deliver
+    });
+    let device = Responder::builder(network.link("device")).dialect(EchoTopic);
+    let never = async || std::future::pending::<()>().await;
+    let _device = device.serve(Router::new().route("ask", never)).await.unwrap();
+    let link = network.link("server");
+    let requester = Requester::builder(link.clone()).dialect(EchoTopic).peers(filter("ask"));
+    let requester = requester.build().await.unwrap();
+    let router = Router::new().route("echo/{id}/other", async || ());
+    let other = Responder::builder(link).serve(router).await.unwrap();
+    let call = start(&requester, to("ask")).await;
+    let same_id = asked.lock().unwrap().take().unwrap().replace("/ask", "/other");
+    publish(&network, Message::new(topic(&same_id), "stray")).await;
+    assert_eq!(other.stats().malformed, 1, "it is offered to the next on the link");
+    assert_eq!(call.await.unwrap().unwrap_err(), RequestError::Timeout);
 }
 
 #[tokio::test(start_paused = true)]
