@@ -6,7 +6,7 @@
 //! | `product`, `device` | who is called |
 //! | `topic`, `service` | for what; none of them: the device itself |
 //! | `replies` | with `topic`: where the device answers, if not there |
-//! | payload, content type, deadline | the call's |
+//! | payload, content type, deadline | the call's; the device has a little less time, so that there is some for the answer |
 //!
 //! | of an answer | |
 //! |---|---|
@@ -16,6 +16,8 @@
 //!
 //! What has neither a `message-id` nor a `failure` comes from somebody who knows nothing of calls: the
 //! responder or the broker refuses.
+
+use std::time::Duration;
 
 use crate::core::topic::TopicFilter;
 use crate::core::topic::TopicName;
@@ -32,6 +34,10 @@ const REPLIES: &str = "replies";
 const SERVICE: &str = "service";
 const FAILURE: &str = "failure";
 const DETAIL: &str = "detail";
+
+/// What the owner of a device leaves of a call's time, of a short one a tenth: else nobody would learn
+/// from it under which id a device was asked that has not answered.
+const WAY_BACK: Duration = Duration::from_millis(50);
 
 /// The failure of a gateway that takes no more calls: no device was asked.
 const LEAVING: &str = "leaving";
@@ -72,7 +78,8 @@ pub(super) fn call(request: Request) -> Option<Call> {
         (None, Some(service)) => Target::Service(service.into()),
         (None, None) => Target::Device,
     };
-    let timeout = parts.deadline.map(|deadline| deadline.saturating_duration_since(now()));
+    let left = parts.deadline.map(|deadline| deadline.saturating_duration_since(now()));
+    let timeout = left.map(|left| left - WAY_BACK.min(left / 10));
     Some(Call {
         product: product.into(),
         device: device.into(),

@@ -27,7 +27,7 @@ use crate::tls::ServerTls;
 /// 64 KiB of it.
 const HEAD: usize = 128 * 1024;
 
-type Http<S> = http1::Connection<TokioIo<Patient<S>>, TowerToHyperService<Router>>;
+type Http<S> = http1::Connection<TokioIo<S>, TowerToHyperService<Router>>;
 
 /// What all connections share.
 #[derive(Clone)]
@@ -45,6 +45,12 @@ impl Serving {
         let _counted = self.app.metrics.connection();
         // An answer is one write, which nothing is to be waited for with.
         let _ = stream.set_nodelay(true);
+        self.serve_on(stream).await;
+    }
+
+    pub(super) async fn serve_on(&self, stream: impl AsyncRead + AsyncWrite + Unpin) {
+        // Below TLS, which takes something to write itself when the peer takes nothing.
+        let stream = Patient::new(stream, self.patience.write);
         let Some(tls) = &self.tls else { return self.speak(stream).await };
         let accept = TlsAcceptor::from(tls.config(true)).accept(stream);
         let shaken = tokio::select! {
@@ -62,7 +68,7 @@ impl Serving {
     /// hyper would close it at once. So one is waited for; its answer closes the connection, as [all](closing)
     /// do then.
     async fn speak(&self, stream: impl AsyncRead + AsyncWrite + Unpin) {
-        let mut connection = self.http(Patient::new(stream, self.patience.write));
+        let mut connection = self.http(stream);
         let ended = tokio::select! {
             ended = &mut connection => ended,
             () = self.too_late() => finish(connection).await,
@@ -72,7 +78,7 @@ impl Serving {
         }
     }
 
-    fn http<S: AsyncRead + AsyncWrite + Unpin>(&self, stream: Patient<S>) -> Http<S> {
+    fn http<S: AsyncRead + AsyncWrite + Unpin>(&self, stream: S) -> Http<S> {
         http1::Builder::new()
             .timer(TokioTimer::new())
             .header_read_timeout(self.patience.headers)

@@ -4,18 +4,23 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
+use hyper_util::service::TowerToHyperService;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, RootCertStore};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
+use tokio_util::sync::CancellationToken;
 
 use super::certificates::{Authority, Files};
-use super::client::{Client, call};
+use super::client::{Client, call, request};
 use super::{Gateway, LIMIT, front, local, within};
 use crate::gateway::GatewayError;
 use crate::gateway::config::{self, TlsFiles};
+use crate::gateway::http::connection::Serving;
+use crate::gateway::http::routes::{App, router};
 use crate::gateway::http::server::{Patience, Server};
 
 fn config(files: Files) -> config::Http {
@@ -30,6 +35,15 @@ async fn try_connect(
     gateway: &Gateway,
     authority: &Authority,
 ) -> io::Result<Client<TlsStream<TcpStream>>> {
+    let Client(stream) = gateway.client().await;
+    within(connector(authority).connect(name(), stream)).await.map(Client)
+}
+
+fn name() -> ServerName<'static> {
+    ServerName::try_from("localhost").unwrap()
+}
+
+fn connector(authority: &Authority) -> TlsConnector {
     let mut roots = RootCertStore::empty();
     roots.add(CertificateDer::from_pem_file(authority.certificate()).unwrap()).unwrap();
     let provider = Arc::new(rustls::crypto::ring::default_provider());
@@ -39,9 +53,7 @@ async fn try_connect(
         .with_root_certificates(roots)
         .with_no_client_auth();
     config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-    let name = ServerName::try_from("localhost").unwrap();
-    let Client(stream) = gateway.client().await;
-    within(TlsConnector::from(Arc::new(config)).connect(name, stream)).await.map(Client)
+    TlsConnector::from(Arc::new(config))
 }
 
 #[tokio::test]
@@ -99,4 +111,31 @@ async fn a_file_that_cannot_be_used_is_named() {
     let error = Server::start(&config, Vec::new(), front().0).await.unwrap_err();
     assert!(error.to_string().contains("/nowhere/http.key"), "{error}");
     assert!(matches!(error, GatewayError::Tls { place: "http.tls", .. }), "{error:?}");
+}
+
+/// What is told of a silence would fit into the buffers of TLS for hours.
+#[tokio::test(start_paused = true)]
+async fn a_stream_that_nobody_reads_ends_soon() {
+    let authority = Authority::new("http");
+    let config = config(authority.server(&["localhost"]));
+    let stopping = CancellationToken::new();
+    let patience = Patience::default();
+    let app = Arc::new(App::new(&config, front().0, patience.body, stopping.clone()));
+    let tls = config.tls.as_ref().map(|files| files.server().load().unwrap());
+    let service = TowerToHyperService::new(router(Arc::clone(&app)));
+    let serving = Serving { app, service, tls, patience, stopping };
+    let (near, far) = tokio::io::duplex(64);
+    let client = async {
+        let mut stream = connector(&authority).connect(name(), far).await.unwrap();
+        stream.write_all(request("GET", "/v1/calls", "", "").as_bytes()).await.unwrap();
+        stream.flush().await.unwrap();
+        let head = stream.read(&mut [0; 1024]).await.unwrap();
+        assert!(head > 0);
+        // It is kept, and not read any more.
+        tokio::time::sleep(Duration::from_mins(20)).await;
+        drop(stream);
+    };
+    let served = tokio::time::timeout(Duration::from_mins(10), serving.serve_on(near));
+    let (served, ()) = tokio::join!(served, client);
+    assert!(served.is_ok(), "it is given up");
 }
