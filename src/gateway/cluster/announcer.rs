@@ -37,7 +37,9 @@ pub(super) struct Announcer {
     /// To the others, and to hang-ups.
     subscriptions: [Subscription; 2],
     dead_after: Duration,
-    /// `None`: it may not speak, as it would not hear what others answer.
+    /// While it is not, nothing is heard, which says nothing about the others.
+    is_subscribed: bool,
+    /// `None`: it may not speak, as it would not hear what others answer, or leaves.
     next: Option<Instant>,
     /// Closed when this gateway is dropped.
     leave: mpsc::Receiver<Leave>,
@@ -68,6 +70,7 @@ impl Announcer {
             topic,
             subscriptions,
             dead_after,
+            is_subscribed: false,
             next: None,
             leave,
             leaving: None,
@@ -83,14 +86,15 @@ impl Announcer {
 
     fn announce(&mut self, out: &mut Outbox<'_>) {
         let text = self.dead_after.as_millis().to_string();
+        // One that cannot leave is as good as lost, and the next one follows.
         self.say(text, Qos::AtMostOnce, out);
         self.next = Some(out.now() + Self::interval(self.dead_after));
     }
 
-    fn say(&self, text: impl Into<bytes::Bytes>, qos: Qos, out: &mut Outbox<'_>) {
+    /// Whether it leaves.
+    fn say(&self, text: impl Into<bytes::Bytes>, qos: Qos, out: &mut Outbox<'_>) -> bool {
         let message = Message { qos, ..Message::new(self.topic.clone(), text) };
-        // One that cannot leave is as good as lost, and the next one follows.
-        let _ = out.publish(message, (0, 0));
+        out.publish(message, (0, 0)).is_ok()
     }
 
     fn hear(&mut self, id: &str, payload: &[u8], out: &mut Outbox<'_>) {
@@ -121,9 +125,10 @@ impl Announcer {
 
     fn depart(&mut self, out: &mut Outbox<'_>) {
         self.next = None;
-        if !std::mem::replace(&mut self.left, true) && out.connection().is_some() {
-            self.say(LEAVING, Qos::AtLeastOnce, out);
-        } else {
+        let may_say = !self.left && out.connection().is_some();
+        self.left = true;
+        if !(may_say && self.say(LEAVING, Qos::AtLeastOnce, out)) {
+            // The others are told with the next call that they pass on, or miss it.
             self.leaving = None;
         }
     }
@@ -146,6 +151,7 @@ impl link::Endpoint for Announcer {
     }
 
     fn disconnected(&mut self, _: &mut Outbox<'_>) {
+        self.is_subscribed = false;
         self.next = None;
         self.leaving = None;
         self.settle(Err(ServeError::Disconnected));
@@ -188,8 +194,9 @@ impl link::Endpoint for Announcer {
                 tracing::error!(%filter, %reason, "the broker lets the gateway hear no other");
                 self.settle(Err(ServeError::Subscribe { filter, reason }));
             }
-            None if self.left => {}
+            None if self.left => self.is_subscribed = true,
             None => {
+                self.is_subscribed = true;
                 self.announce(out);
                 self.settle(Ok(()));
             }
@@ -211,8 +218,7 @@ impl link::Endpoint for Announcer {
                 Poll::Pending => break,
             }
         }
-        // While it is not subscribed nothing is heard, which says nothing about the others.
-        if self.next.is_some() {
+        if self.is_subscribed {
             for dead in self.members.bury(out.now()) {
                 tracing::warn!(gateway = &*dead, "a gateway is dead");
             }
@@ -228,8 +234,8 @@ impl link::Endpoint for Announcer {
     }
 
     fn next_deadline(&self) -> Option<Instant> {
-        // Without the one nobody is buried.
-        self.next.and_then(|next| self.members.next_death().into_iter().chain([next]).min())
+        let death = self.is_subscribed.then(|| self.members.next_death()).flatten();
+        death.into_iter().chain(self.next).min()
     }
 
     fn closed(&mut self) {

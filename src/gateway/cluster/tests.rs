@@ -6,14 +6,19 @@ use super::*;
 use crate::core::packet::ReasonCode;
 use crate::gateway::call::Target;
 use crate::gateway::calls::Outlet;
+use crate::link::OutgoingLimits;
 use crate::link::memory::{Fate, Network};
 
 async fn member(network: &Network, id: &str) -> (Arc<Cluster>, Link, Joining) {
     let link = network.link(id);
-    let config = config::Cluster { id: Some(id.to_owned()), ..config::Cluster::default() };
-    let outlet = Outlet::open(&link, 10).await.unwrap();
-    let (cluster, joining) = Cluster::new(&link, &config, 10, outlet).await.unwrap();
+    let (cluster, joining) = cluster(&link, id).await;
     (Arc::new(cluster), link, joining)
+}
+
+async fn cluster(link: &Link, id: &str) -> (Cluster, Joining) {
+    let config = config::Cluster { id: Some(id.to_owned()), ..config::Cluster::default() };
+    let outlet = Outlet::open(link, 10).await.unwrap();
+    Cluster::new(link, &config, 10, outlet).await.unwrap()
 }
 
 async fn joined(network: &Network, id: &str) -> (Arc<Cluster>, Link) {
@@ -121,6 +126,63 @@ async fn a_call_that_nobody_has_got_goes_on_although_its_owner_is_known_to_be_de
     let relayed = a.relay(&owner, &call(&name), later(Duration::from_secs(1))).await;
     assert!(matches!(relayed, Relayed::NotThere), "{relayed:?}");
     network.on_message(|_| Fate::Deliver);
+}
+
+/// It is the owner who knows under which id the device was asked.
+#[tokio::test(start_paused = true)]
+async fn a_call_that_times_out_has_its_message_id() {
+    let network = Network::new();
+    let (a, _a) = joined(&network, "a").await;
+    let (b, link, joining) = member(&network, "b").await;
+    let make = |call: Call| async move {
+        tokio::time::sleep(call.timeout.expect("it has one")).await;
+        Some(Err(Failure { why: CallError::Timeout, message_id: Some(7) }))
+    };
+    let _responder = b.serve(&link, make).await.unwrap();
+    b.join(&link, joining).await.unwrap();
+    let (name, owner) = elsewhere(&a).unwrap();
+    for time in [Duration::from_millis(100), Duration::from_secs(4)] {
+        let relayed = a.relay(&owner, &call(&name), later(time)).await;
+        let Relayed::Ended(Err(failure)) = relayed else { panic!("{relayed:?}") };
+        assert_eq!(failure, Failure { why: CallError::Timeout, message_id: Some(7) });
+    }
+}
+
+/// It ends what it has passed on.
+#[tokio::test(start_paused = true)]
+async fn who_leaves_notices_all_the_same_that_another_dies() {
+    let network = Network::new();
+    let (a, _a) = joined(&network, "a").await;
+    let (b, link, joining) = member(&network, "b").await;
+    let _responder = b.serve(&link, |_| pending()).await.unwrap();
+    b.join(&link, joining).await.unwrap();
+    let (name, owner) = elsewhere(&a).unwrap();
+    let passed_on = call(&name);
+    let relayed = a.relay(&owner, &passed_on, later(Duration::from_mins(10)));
+    let (relayed, ()) = tokio::join!(relayed, async {
+        a.leave().await;
+        network.on_message(|_| Fate::Lose);
+    });
+    let Relayed::Ended(Err(failure)) = relayed else { panic!("{relayed:?}") };
+    assert_eq!(failure.why, CallError::Lost("the gateway that calls the device has died"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_cannot_say_that_it_leaves_does_not_wait_for_it() {
+    let network = Network::new();
+    network.receive_maximum(1);
+    let link = network.link_with("a", OutgoingLimits { messages: 1, ..OutgoingLimits::default() });
+    let (a, joining) = cluster(&link, "a").await;
+    a.join(&link, joining).await.unwrap();
+    network.hold_acknowledgements(true);
+    // One is not acknowledged, and one waits for that.
+    for _ in 0..2 {
+        let topic = TopicName::new("elsewhere").unwrap();
+        a.outlet.tell(Message { qos: Qos::AtLeastOnce, ..Message::new(topic, "x") });
+    }
+    tokio::time::sleep(Duration::from_millis(1)).await;
+    let left = tokio::time::timeout(Duration::from_mins(10), a.leave()).await;
+    assert!(left.is_ok(), "nobody will say that it has left");
 }
 
 #[tokio::test(start_paused = true)]
