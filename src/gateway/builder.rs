@@ -68,6 +68,7 @@ impl GatewayBuilder {
         let admission =
             Admission::new(Arc::clone(&products), Arc::clone(&store), Arc::clone(&keys));
         let Side { link, hub, roster } = mqtt::start(&config.mqtt, admission).await?;
+        let counted = roster.clone();
         let platform = Platform::start(calls::Settings {
             link,
             products: Arc::clone(&products),
@@ -81,13 +82,17 @@ impl GatewayBuilder {
         let platform = Arc::new(platform);
         let (listed, asked) = (Arc::clone(&platform), Arc::clone(&platform));
         let connections = config.mqtt.connections;
-        let of = |hub: &Hub| HubFigures { stats: Arc::new(hub.observer()), connections };
+        let of = |hub: &Hub| HubFigures {
+            stats: Arc::new(hub.observer()),
+            devices: Arc::new(move || counted.as_ref().map_or(0, |roster| roster.count())),
+            connections,
+        };
         let front = Front {
             keys,
             products,
             calls: platform.calls(),
             publisher: platform.publisher(),
-            devices: Arc::new(move || listed.devices()),
+            devices: Arc::new(move |wanted| listed.devices(wanted)),
             ended: platform.ended().clone(),
             now: SystemTime::now,
             ready: Arc::new(move || asked.is_ready()),

@@ -63,6 +63,7 @@ mod ended;
 mod http;
 mod keys;
 mod level;
+mod listing;
 mod mqtt;
 mod products;
 

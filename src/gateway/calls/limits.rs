@@ -89,15 +89,20 @@ impl Limiter {
         self.lock().all
     }
 
-    /// The devices that have calls in flight, by product and device: how many.
-    pub(super) fn busy(&self) -> HashMap<(Box<str>, Box<str>), usize> {
+    /// The devices that have calls in flight, by product and device.
+    pub(super) fn busy(&self) -> Vec<(Box<str>, Box<str>)> {
         // No text is made under the lock.
-        let devices = self.lock().devices.clone();
-        let named = devices.into_iter().filter_map(|(name, count)| {
+        let names: Vec<_> = self.lock().devices.keys().cloned().collect();
+        let named = names.iter().filter_map(|name| {
             let (product, device) = name.split_once('/')?;
-            Some(((product.into(), device.into()), count))
+            Some((product.into(), device.into()))
         });
         named.collect()
+    }
+
+    /// Calls in flight to a device.
+    pub(super) fn of_device(&self, product: &str, device: &str) -> usize {
+        self.lock().of_device(&name(product, device))
     }
 
     /// Refuses every further call.
@@ -177,7 +182,8 @@ mod tests {
         assert_eq!(enter("c", None).unwrap_err(), too_many(InFlight::Gateway(3)));
         drop(second);
         assert_eq!(enter("c", Some("k")).unwrap_err(), too_many(InFlight::Key(2)));
-        assert_eq!(limiter.busy().get(&("p".into(), "a".into())), Some(&1));
+        assert!(limiter.busy().contains(&("p".into(), "a".into())));
+        assert_eq!((limiter.of_device("p", "a"), limiter.of_device("p", "none")), (1, 0));
         drop((first, third));
         assert!(limiter.busy().is_empty() && limiter.lock().keys.is_empty(), "nothing is kept");
         assert_eq!(limiter.in_flight(), 0);

@@ -38,13 +38,14 @@ use self::limits::Limiter;
 pub(super) use self::publish::Outlet;
 use self::switchboard::Switchboard;
 use self::ways::Ways;
-use super::call::{Calls, DeviceState, Publisher};
+use super::call::{Calls, Publisher};
 use super::cluster::Cluster;
 use super::config;
 use super::devices::{DeviceStore, Roster};
 use super::ended::EndedCalls;
 use super::keys::Keys;
 use super::level::is_level;
+use super::listing::{Listed, Wanted};
 use super::products::Products;
 use crate::error::ServeError;
 use crate::link::Link;
@@ -166,8 +167,8 @@ impl Platform {
 
     /// Those that are connected; beside a broker those of the configuration, and those that have calls in
     /// flight.
-    pub(crate) fn devices(&self) -> Vec<DeviceState> {
-        self.board.devices()
+    pub(crate) fn devices(&self, wanted: &Wanted<'_>) -> Listed {
+        self.board.devices(wanted)
     }
 
     /// Tells of each call that has come in here and has ended, whatever it came through.

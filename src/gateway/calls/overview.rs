@@ -1,44 +1,49 @@
 //! The devices, as far as the gateway knows them.
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::time::SystemTime;
 
 use super::switchboard::Switchboard;
 use crate::gateway::call::DeviceState;
-
-/// Product and device.
-type Name = (Box<str>, Box<str>);
+use crate::gateway::listing::{Listed, Name, Wanted};
 
 impl Switchboard {
-    pub(super) fn devices(&self) -> Vec<DeviceState> {
-        let Some(roster) = &self.roster else { return self.beside_a_broker() };
+    pub(super) fn devices(&self, wanted: &Wanted<'_>) -> Listed {
+        let Some(roster) = &self.roster else { return self.beside_a_broker(wanted) };
+        let Listed { first, left } = roster.connected(wanted);
+        let states = first
+            .iter()
+            .filter_map(|(product, device, since)| self.state((product, device), Some(*since)));
+        Listed { first: states.collect(), left }
+    }
+
+    /// Those of the configuration, and of the others those that are called.
+    fn beside_a_broker(&self, wanted: &Wanted<'_>) -> Listed {
         let busy = self.limiter.busy();
-        let connected = roster.connected().into_iter().filter_map(|(product, device, since)| {
-            let name = (product, device);
-            let in_flight = busy.get(&name).copied().unwrap_or_default();
-            self.state(name, Some(since), in_flight)
-        });
-        connected.collect()
-    }
-
-    fn beside_a_broker(&self) -> Vec<DeviceState> {
-        let mut devices: BTreeMap<Name, usize> = BTreeMap::new();
+        let mut others: BTreeSet<Name<'_>> = busy.iter().map(|(p, d)| (&**p, &**d)).collect();
+        let mut configured = Vec::new();
         for product in self.products.iter() {
-            let name = |device: &str| (product.id.as_str().into(), device.into());
-            devices.extend(product.devices.iter().map(|device| (name(&device.name), 0)));
+            for device in &product.devices {
+                let name = (product.id.as_str(), device.name.as_str());
+                others.remove(&name);
+                configured.push(name);
+            }
         }
-        devices.extend(self.limiter.busy());
-        devices.into_iter().filter_map(|(name, count)| self.state(name, None, count)).collect()
+        let all = configured.into_iter().chain(others).map(|name| (name, ()));
+        let Listed { first, left } = wanted.first(all);
+        let states = first.into_iter().filter_map(|(name, ())| self.state(name, None));
+        Listed { first: states.collect(), left }
     }
 
-    fn state(
-        &self,
-        (product, device): Name,
-        since: Option<SystemTime>,
-        in_flight: usize,
-    ) -> Option<DeviceState> {
-        let dialect = self.products.get(&product)?.dialect.name();
-        let connected = since.map(|_| true);
-        Some(DeviceState { product, device, dialect, connected, since, in_flight })
+    fn state(&self, name: Name<'_>, since: Option<SystemTime>) -> Option<DeviceState> {
+        let (product, device) = name;
+        Some(DeviceState {
+            product: product.into(),
+            device: device.into(),
+            dialect: self.products.get(product)?.dialect.name(),
+            connected: since.map(|_| true),
+            since,
+            in_flight: self.limiter.of_device(product, device),
+        })
     }
 }

@@ -8,6 +8,7 @@ use std::time::{Instant, SystemTime};
 use tokio::task::JoinHandle;
 
 use self::table::Table;
+use crate::gateway::listing::{Listed, Wanted};
 use crate::hub::{Change, Hub, Presence};
 
 /// Follows who comes and goes.
@@ -54,9 +55,20 @@ impl Roster {
     }
 
     /// Product, device, since when.
-    pub(crate) fn connected(&self) -> Vec<(Box<str>, Box<str>, SystemTime)> {
+    pub(crate) fn connected(
+        &self,
+        wanted: &Wanted<'_>,
+    ) -> Listed<(Box<str>, Box<str>, SystemTime)> {
         let table = self.table.read().unwrap_or_else(PoisonError::into_inner);
-        table.connected().map(|(p, d, since)| (p.into(), d.into(), since)).collect()
+        let all = table.connected().map(|(product, device, since)| ((product, device), since));
+        let Listed { first, left } = wanted.first(all);
+        let first = first.into_iter().map(|((p, d), since)| (p.into(), d.into(), since));
+        Listed { first: first.collect(), left }
+    }
+
+    /// How many are connected.
+    pub(crate) fn count(&self) -> usize {
+        self.table.read().unwrap_or_else(PoisonError::into_inner).count()
     }
 }
 

@@ -21,6 +21,7 @@ use super::problem::Problem;
 use super::rfc3339;
 use super::routes::App;
 use crate::gateway::call::DeviceState;
+use crate::gateway::listing::{Listed, Name, Wanted};
 
 const MOST: usize = 1000;
 
@@ -42,7 +43,7 @@ fn most() -> usize {
 }
 
 #[derive(Debug, Serialize)]
-struct Listed<'a> {
+struct Shown<'a> {
     product: &'a str,
     device: &'a str,
     dialect: &'static str,
@@ -52,7 +53,7 @@ struct Listed<'a> {
     in_flight: usize,
 }
 
-impl<'a> From<&'a DeviceState> for Listed<'a> {
+impl<'a> From<&'a DeviceState> for Shown<'a> {
     fn from(state: &'a DeviceState) -> Self {
         Self {
             product: &state.product,
@@ -72,19 +73,16 @@ pub(super) async fn list(
 ) -> Result<Response, Problem> {
     let Query(page) = page.map_err(|error| Problem::invalid(error.body_text()))?;
     let after = page.start()?;
-    let mut devices = (app.front.devices)();
     let text = page.contains.as_deref().unwrap_or_default().to_lowercase();
-    devices.retain(|it| {
-        key.may_call(&it.product)
-            && after.is_none_or(|after| place(it) > after)
-            && (text.is_empty() || contains(it, &text))
-    });
-    devices.sort_unstable_by(|a, b| place(a).cmp(&place(b)));
-    let shown = &devices[..page.limit.min(devices.len())];
-    let body: Vec<_> = shown.iter().map(Listed::from).collect();
+    let is = |name: Name<'_>| {
+        key.may_call(name.0)
+            && after.is_none_or(|after| name > after)
+            && (text.is_empty() || contains(name, &text))
+    };
+    let Listed { first: shown, left } = (app.front.devices)(&Wanted { limit: page.limit, is: &is });
+    let body: Vec<_> = shown.iter().map(Shown::from).collect();
     let body = serde_json::to_vec(&body).unwrap_or_default();
     let mut response = ([(CONTENT_TYPE, "application/json")], body).into_response();
-    let left = devices.len() - shown.len();
     response.headers_mut().insert(LEFT, left.into());
     if let Some(last) = shown.last().filter(|_| left > 0) {
         response.headers_mut().extend(page.next(last).map(|link| (LINK, link)));
@@ -92,12 +90,8 @@ pub(super) async fn list(
     Ok(response)
 }
 
-fn place(state: &DeviceState) -> (&str, &str) {
-    (&state.product, &state.device)
-}
-
-fn contains(state: &DeviceState, text: &str) -> bool {
-    [&state.product, "/", &state.device].concat().to_lowercase().contains(text)
+fn contains((product, device): Name<'_>, text: &str) -> bool {
+    [product, "/", device].concat().to_lowercase().contains(text)
 }
 
 impl Page {

@@ -56,9 +56,10 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use super::call::{Calls, DeviceState, Publisher};
+use super::call::{Calls, Publisher};
 use super::ended::EndedCalls;
 use super::keys::Keys;
+use super::listing::{Listed, Wanted};
 use super::products::Products;
 use crate::hub::HubStats;
 
@@ -71,8 +72,8 @@ pub(crate) struct Front {
     pub(crate) products: Arc<Products>,
     pub(crate) calls: Calls,
     pub(crate) publisher: Publisher,
-    /// All devices that are known, in any order.
-    pub(crate) devices: Arc<dyn Fn() -> Vec<DeviceState> + Send + Sync>,
+    /// The devices that are known, as far as they are wanted.
+    pub(crate) devices: Arc<dyn Fn(&Wanted<'_>) -> Listed + Send + Sync>,
     pub(crate) ended: EndedCalls,
     /// The clock that signed times are compared with.
     pub(crate) now: fn() -> SystemTime,
@@ -86,6 +87,8 @@ pub(crate) struct Front {
 #[derive(Clone)]
 pub(crate) struct HubFigures {
     pub(crate) stats: Arc<dyn Fn() -> HubStats + Send + Sync>,
+    /// How many devices are connected.
+    pub(crate) devices: Arc<dyn Fn() -> usize + Send + Sync>,
     /// As many as there may be.
     pub(crate) connections: usize,
 }

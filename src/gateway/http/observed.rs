@@ -27,7 +27,7 @@ impl Collector for Front {
         gauge(&mut encoder, "ready", "Whether calls can be made", ready)?;
         let Some(hub) = &self.hub else { return Ok(()) };
         let stats = (hub.stats)();
-        let devices = (self.devices)().len();
+        let devices = (hub.devices)();
         gauge(&mut encoder, "devices", "Devices that are connected", number(devices))?;
         let connections = number(stats.connections);
         gauge(&mut encoder, "hub_connections", "MQTT connections", connections)?;

@@ -68,6 +68,10 @@ impl Table {
         all.filter_map(|(product, device, all)| Some((product, device, all.last()?.since)))
     }
 
+    pub(super) fn count(&self) -> usize {
+        self.present.count
+    }
+
     pub(super) fn arrive(&mut self, client: &ClientInfo) {
         let Some(Who::Device(name)) = Who::of(&client.identity) else { return };
         let sessions = self.present.entry(name);

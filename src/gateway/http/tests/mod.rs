@@ -26,6 +26,7 @@ use crate::gateway::call::{Answer, Call, CallError, DeviceState, Failure, InFlig
 use crate::gateway::config::{self, AccessKey, Dialect, Product};
 use crate::gateway::ended::EndedCalls;
 use crate::gateway::keys::Keys;
+use crate::gateway::listing::Listed;
 use crate::gateway::products::Products;
 use crate::hub::HubStats;
 use crate::message::Status;
@@ -140,18 +141,22 @@ fn front() -> (Front, Gateless) {
         publisher: BoxCloneSyncService::new(service_fn(|_: Publication| async {
             Err(CallError::Unavailable("no").into())
         })),
-        devices: Arc::new(|| {
-            vec![
+        devices: Arc::new(|wanted| {
+            let all = [
                 state("a2", "b", None),
                 state("a1", "b/c ü", Some(false)),
                 state("a1", "b", Some(true)),
-            ]
+            ];
+            let named = all.iter().map(|it| ((&*it.product, &*it.device), it));
+            let Listed { first, left } = wanted.first(named);
+            Listed { first: first.into_iter().map(|(_, it)| it.clone()).collect(), left }
         }),
         ended: EndedCalls::new(),
         now: SystemTime::now,
         ready: Arc::new(move || is_ready.load(Ordering::Relaxed)),
         hub: Some(HubFigures {
             stats: Arc::new(|| HubStats { connections: 4, refused: 5, ..HubStats::default() }),
+            devices: Arc::new(|| 3),
             connections: 6,
         }),
     };

@@ -25,6 +25,7 @@ async fn a_device_is_there_until_it_leaves() {
     assert_eq!(find(&table, now, "lamp"), Whereabouts::Connected { since: lamp.since, ext: true });
     assert_eq!(find(&table, now, "other"), Whereabouts::Absent);
     assert_eq!(table.connected().collect::<Vec<_>>(), [("a1", "lamp", lamp.since)]);
+    assert_eq!(table.count(), 1);
     table.leave(&ClientInfo { has_left: true, ..lamp }, now);
     assert_eq!(find(&table, now, "lamp"), Whereabouts::Absent);
     assert!(table.present.products.is_empty() && table.lost.products.is_empty());
