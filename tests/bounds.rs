@@ -1,5 +1,5 @@
 //! The README's table of bounds says what the defaults are, in every row: those that the API shows are
-//! asked for, those that it does not are read from the source.
+//! asked for, those that it does not are read from the source. The tables of the documentation say the same.
 
 use std::time::{Duration, Instant};
 
@@ -38,6 +38,8 @@ type Written = fn(usize) -> String;
 
 const COUNT: Written = grouped;
 const KIB: Written = |bytes| format!("{} KiB", bytes / 1024);
+/// Of a table that has an older and a younger half.
+const TWICE: Written = |half| grouped(2 * half);
 const SECONDS: Written = |seconds| format!("{seconds} s");
 const HEADERS: Written = |count| format!("{count} headers");
 const BYTES: Written = |count| format!("{} bytes", grouped(count));
@@ -58,6 +60,8 @@ const OF_THE_SOURCE: &[(&str, &str, &str, Written)] = &[
     ("hub: bytes of a name", "src/hub/devices.rs", "LONGEST_NAME", COUNT),
     ("hub: messages within", "src/hub/loops.rs", "MESSAGES", COUNT),
     ("hub: messages within", "src/hub/loops.rs", "WINDOW", SECONDS),
+    ("hub: such topics", "src/hub/loops.rs", "TOPICS", TWICE),
+    ("hub: connections that wait", "src/hub/listener/unix.rs", "BACKLOG", COUNT),
     ("hub: presence changes", "src/hub/presence.rs", "BACKLOG", COUNT),
     ("gateway: head of", "src/gateway/http/connection.rs", "HEAD", KIB),
     ("gateway: head of", "src/gateway/http/tests/connections.rs", "HEADERS", HEADERS),
@@ -73,6 +77,70 @@ const OF_THE_SOURCE: &[(&str, &str, &str, Written)] = &[
     ("gateway: gateways in a cluster", "src/gateway/cluster/members.rs", "MAX_MEMBERS", COUNT),
 ];
 
+/// Where the documentation has a table of its own, behind what, and its rows with those of the README.
+type Copies = (&'static str, &'static str, &'static [(&'static str, &'static str)]);
+
+const COPIES: &[Copies] = &[
+    (
+        "src/lib.rs",
+        "Every queue and table has a bound.",
+        &[
+            ("[calls in flight]", "calls in flight"),
+            ("[busy devices]", "devices that are busy"),
+            ("[requests being handled]", "requests that a responder handles"),
+        ],
+    ),
+    (
+        "src/link/mod.rs",
+        "# Bounds",
+        &[
+            ("messages waiting to be sent", "messages waiting to be sent"),
+            ("QoS 1 messages not acknowledged", "messages at QoS 1 without"),
+            ("endpoints being attached", "requesters and responders being attached"),
+        ],
+    ),
+    (
+        "src/link/ntex/mod.rs",
+        "# Bounds",
+        &[
+            ("a WebSocket frame that arrives", "WebSocket frame"),
+            ("a packet that arrives", "packet that a client accepts"),
+        ],
+    ),
+    (
+        "src/hub/mod.rs",
+        "# Bounds",
+        &[
+            ("connections; a listener", "hub: connections, over all"),
+            ("connections in the handshake", "hub: connections in the handshake"),
+            ("time for each step of the handshake", "hub: time for the handshake"),
+            ("time without any progress", "hub: a client that takes nothing"),
+            ("packet from a client", "hub: packet"),
+            ("request to upgrade", "hub: request that opens"),
+            ("WebSocket frame", "hub: WebSocket frame"),
+            ("bytes that wait to be written", "hub: bytes that wait"),
+            ("unacknowledged messages", "hub: unacknowledged messages"),
+            ("topic aliases", "hub: topic aliases"),
+            ("subscriptions of a client", "hub: subscriptions"),
+            ("bytes of a device's name", "hub: bytes of a name"),
+            ("levels of a topic filter", "hub: levels"),
+            ("messages waiting for a client", "hub: messages waiting"),
+            ("messages between workers", "hub: messages between"),
+            ("messages within 10 s", "hub: messages within"),
+            ("such topics that are counted", "hub: such topics"),
+            ("connections that wait to be accepted", "hub: connections that wait"),
+            ("presence changes not read", "hub: presence changes"),
+        ],
+    ),
+];
+
+/// Rows of such tables that the README does not have: row, file, constant.
+const BESIDE_THE_README: &[(&str, &str, &str, Written)] = &[
+    ("write buffer", "src/link/ntex/connect/mod.rs", "WRITE_HIGH", KIB),
+    ("read buffer", "src/link/ntex/connect/mod.rs", "READ_HIGH", KIB),
+    ("messages held without", "src/link/ntex/session.rs", "MOST_UNACKNOWLEDGED", COUNT),
+];
+
 /// What others decide.
 const WITHOUT_A_NUMBER: [&str; 2] =
     ["messages at QoS 1 without an acknowledgement", "short ids (`IdFormat::Short`)"];
@@ -85,6 +153,9 @@ fn constant(file: &str, name: &str) -> usize {
     let (_, definition) = found.unwrap_or_else(|| panic!("{file} has no {name}"));
     let (_, value) = definition.split_once(" = ").expect("a value");
     let value = value.trim_end_matches(';').trim_start_matches('(');
+    if value == "u16::MAX as usize" {
+        return u16::MAX.into();
+    }
     let value = value.split(',').next().unwrap_or_default();
     let value =
         value.strip_prefix("Duration::from_secs(").map_or(value, |it| it.trim_end_matches(')'));
@@ -113,6 +184,47 @@ fn no_row_is_left_out() {
     }
     for begin in WITHOUT_A_NUMBER {
         row(begin);
+    }
+}
+
+/// The numbers in what a row is about and in its default, with their units.
+fn numbers(row: &str) -> Vec<String> {
+    const UNITS: [&str; 4] = ["KiB", "MiB", "s", "min"];
+    let cells: Vec<_> = row.trim_start_matches("| ").split(" | ").take(2).collect();
+    let text = cells.join(" ");
+    let words: Vec<_> = text.split([' ', ';', ')']).map(|word| word.trim_matches(',')).collect();
+    let numbers = words.iter().enumerate().filter(|(_, word)| word.starts_with(char::is_numeric));
+    let with_units = numbers.map(|(at, number)| match words.get(at + 1) {
+        Some(unit) if UNITS.contains(unit) => format!("{number} {unit}"),
+        _ => (*number).to_owned(),
+    });
+    with_units.collect()
+}
+
+#[test]
+fn of_the_tables_in_the_documentation() {
+    for (file, behind, copies) in COPIES {
+        let path = [env!("CARGO_MANIFEST_DIR"), *file].join("/");
+        let text = std::fs::read_to_string(path).expect(file);
+        let (_, section) = text.split_once(behind).expect(behind);
+        let lines = section.lines().map(|line| line.trim_start_matches(['/', '!', ' ']));
+        let table = lines.skip_while(|line| !line.starts_with("|---")).skip(1);
+        let rows: Vec<_> = table.map_while(|line| line.strip_prefix("| ")).collect();
+        for (begin, _) in *copies {
+            assert!(rows.iter().any(|row| row.starts_with(begin)), "{file}: {begin}");
+        }
+        for text in rows {
+            let said = numbers(text);
+            let known = copies.iter().find(|(begin, _)| text.starts_with(begin));
+            let own = BESIDE_THE_README.iter().find(|(begin, ..)| text.starts_with(begin));
+            match (known, own) {
+                (Some((_, begin)), _) => assert_eq!(said, numbers(row(begin)), "{file}: {text}"),
+                (None, Some((_, source, name, written))) => {
+                    assert_eq!(said, [written(constant(source, name))], "{file}: {text}");
+                }
+                (None, None) => assert!(said.is_empty(), "{file}: {text}"),
+            }
+        }
     }
 }
 
@@ -182,9 +294,15 @@ fn of_the_layers() {
 fn of_the_gateway() {
     use tower_mqtt::gateway::Config;
 
-    let Config { http, limits, .. } = Config::default();
+    let Config { http, limits, mqtt, .. } = Config::default();
     let calls = [limits.in_flight, limits.per_device, limits.per_key].map(grouped).join(", ");
     assert_says("gateway: calls in flight", &calls);
+    let page = include_str!("../src/docs/moving_a_fleet.md");
+    let [all, device, key] = [limits.in_flight, limits.per_device, limits.per_key].map(grouped);
+    let said = format!("{all} of the gateway, {device} of a device, {key} of a key");
+    assert!(page.contains(&said), "{said}");
+    let said = format!("{} devices by default", grouped(mqtt.connections));
+    assert!(page.contains(&said), "{said}");
     assert_says("gateway: HTTP connections", &grouped(http.connections));
     assert_says("gateway: body", &format!("{} KiB", http.body / 1024));
     let minutes = http.replay_window.as_secs() / 60;

@@ -58,9 +58,15 @@ fn exists(folder: &Path, file: &str, function: &str) -> bool {
     })
 }
 
+/// Whether a test of this name, as `file::function`, is in the folder `src` or `tests`.
+fn is_there(name: &str) -> bool {
+    let (file, function) = name.split_once("::").expect("file::function");
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    ["src", "tests"].iter().any(|folder| exists(&root.join(folder), file, function))
+}
+
 #[test]
 fn every_bug_that_the_trials_have_found_has_its_test() {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let page = include_str!("../../src/docs/trials.md");
     let (_, section) = page.split_once("# What it has found").expect("the section");
     let rows: Vec<_> = section.lines().filter(|line| line.starts_with("| ")).skip(1).collect();
@@ -68,9 +74,19 @@ fn every_bug_that_the_trials_have_found_has_its_test() {
     for row in rows {
         let last = row.trim_end_matches(" |").rsplit(" | ").next().expect("a cell");
         for name in last.split(", ") {
-            let (file, function) = name.trim_matches('`').split_once("::").expect("file::function");
-            let is_there = ["src", "tests"].iter().any(|f| exists(&root.join(f), file, function));
-            assert!(is_there, "{name} of {row}");
+            assert!(is_there(name.trim_matches('`')), "{name} of {row}");
         }
+    }
+}
+
+#[test]
+fn every_guarantee_of_the_readme_has_its_test() {
+    let (_, section) = include_str!("../../README.md").split_once("## Guarantees").expect("there");
+    let section = section.split("\n## ").next().expect("it has a text");
+    let guarantees: Vec<_> = section.split("\n- **").skip(1).collect();
+    assert!(guarantees.len() > 10, "{guarantees:?}");
+    for guarantee in guarantees {
+        let (_, name) = guarantee.rsplit_once("(`").expect(guarantee);
+        assert!(is_there(name.split('`').next().expect("a name")), "{guarantee}");
     }
 }
