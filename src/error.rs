@@ -36,7 +36,7 @@ pub enum RequestError {
     Timeout,
     /// The broker said that nobody is subscribed to the request's topic (PUBACK 0x10).
     ///
-    /// Not every broker says so: see the guide on brokers.
+    /// Not [every broker](crate#brokers-and-what-they-say-when-nobody-is-subscribed) says so.
     #[error("nobody is subscribed to the request's topic")]
     NoResponder,
     /// The broker refused the request, or the subscription that its answer needs.

@@ -68,11 +68,21 @@
     doc = "| [`link`] | connections: [`Client`] to a broker, [in memory](link::memory) |\n| [`hub`] | the embedded server, for when there is no broker |"
 )]
 #![cfg_attr(not(feature = "ntex"), doc = "| [`link`] | connections: [in memory](link::memory) |")]
-//! | [`layer`] | middleware for both sides: timeout, retry, dedup, limits, authorize, trace |
+//! | [`layer`] | middleware for both sides: timeout, retry, dedup, limits, catch-panic, authorize, trace, metrics |
 //! | [`bridge`] | answering in one dialect by asking in another |
 //! | [`dialect`] | how requests and responses are written on topics, and how to add another way |
 //! | [`error`] | what can go wrong, sorted by whether the request may have been executed |
 //! | [`core`] | the protocol without clock, network or tasks: topics, templates, tables |
+#![cfg_attr(
+    feature = "tls",
+    doc = "| [`tls`] | certificates, keys and authorities, for clients and the hub |"
+)]
+#![cfg_attr(
+    feature = "gateway",
+    doc = "| [`gateway`] | an HTTP front in which servers call devices; [how to run it](deploying), [how a fleet moves to it](moving_a_fleet) |"
+)]
+#![cfg_attr(feature = "test-util", doc = "| [`test_util`] | a proxy for tests, with faults |")]
+//! | [`threat_model`], [`trials`] | who is trusted with what; how the promises were attacked |
 //!
 //! # What is promised
 //!
@@ -136,8 +146,8 @@
 //! |---|---|---|
 //! | `ntex` | yes | the network: the client for brokers and the hub |
 //! | `json` | yes | JSON payloads: `Request::json`, `Response::json`, the `Json` extractor; the dialects that are JSON |
-//! | `tls` | no | [`tls`]: `mqtts://` for the [`Client`] and the [`Hub`], with rustls |
-//! | `ws` | no | `ws://` for the [`Client`] and the [`Hub`], and with `tls` `wss://` |
+//! | `tls` | no | `tls`: `mqtts://` for the `Client` and the `Hub`, with rustls |
+//! | `ws` | no | `ws://` for the `Client` and the `Hub`, and with `tls` `wss://` |
 //! | `auth` | no | bearer tokens, HMAC signatures and device proofs for [`layer::authorize`] |
 //! | `gateway` | no | `gateway` and the binary `rrpc-gateway`: an HTTP front in which servers call devices, as in the vendors' clouds |
 //! | `metrics` | no | `layer::metrics`: counters and histograms through the `metrics` facade |
@@ -165,8 +175,8 @@ pub mod test_util;
 #[cfg(feature = "tls")]
 pub mod tls;
 
-pub use core::packet::Qos;
-pub use core::topic::TopicName;
+pub use core::packet::{Qos, ReasonCode};
+pub use core::topic::{TopicFilter, TopicName};
 pub use error::{ConnectError, Delivery, InvalidRequest, RequestError, ServeError};
 #[cfg(feature = "ntex")]
 pub use hub::Hub;

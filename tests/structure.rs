@@ -1,4 +1,4 @@
-//! The directions between modules: who may name whom. (See "Where things live" in the guide.)
+//! The directions between modules: who may name whom. (See "What lives where" in `src/lib.rs`.)
 
 use std::collections::BTreeSet;
 use std::fs;

@@ -97,6 +97,7 @@ use crate::responder::{Responder, ResponderBuilder, Router};
 
 /// Routes that are answered by asking somebody else.
 #[derive(Debug, Clone)]
+#[must_use = "a bridge does nothing until it is served"]
 pub struct Bridge<S> {
     requester: S,
     routes: Vec<(TopicTemplate, TopicTemplate)>,

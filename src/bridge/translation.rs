@@ -20,6 +20,7 @@ type Change<B> = Arc<dyn Fn(B) -> B + Send + Sync>;
 /// Which requests a hub answers in one dialect by asking in another: see
 /// [`HubBuilder::translate`](crate::hub::HubBuilder::translate).
 #[derive(Clone)]
+#[must_use = "a translation does nothing until a hub is given it"]
 pub struct Translation {
     from: Arc<dyn Dialect>,
     to: Arc<dyn Dialect>,

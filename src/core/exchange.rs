@@ -1,5 +1,8 @@
 //! The requester's state machine: requests in flight, each waiting for its answer.
 //!
+//! **Not covered by semantic versioning**: it is public for benchmarks and tests, and may change in any
+//! release.
+//!
 //! [`Exchanges`] pairs answers with requests by correlation data. It reads no clock and does no
 //! I/O; whoever owns it drives it:
 //!

@@ -1,5 +1,8 @@
 //! The responder's memory of requests, so that a retry does not execute again.
 //!
+//! **Not covered by semantic versioning**: it is public for benchmarks and tests, and may change in any
+//! release. [`InboxLimits`] is the exception.
+//!
 //! A retry keeps its response topic and correlation data, and MQTT at `QoS` 1 may deliver a request
 //! twice. [`Inbox`] remembers the requests that are being executed and the answers of those that
 //! were. It reads no clock and does no I/O; whoever owns it drives it:

@@ -1,4 +1,7 @@
 //! Which filters match a topic, without a look at every filter.
+//!
+//! **Not covered by semantic versioning**: it is public for benchmarks and tests, and may change in any
+//! release.
 
 use super::children::Children;
 use super::template::split_level;

@@ -1,4 +1,8 @@
 //! The protocol without I/O: no clock, no random numbers, no task, no network library.
+//!
+//! [`packet`], [`template`] and [`topic`] are for everybody, and so is
+//! [`InboxLimits`](inbox::InboxLimits). The rest is public for benchmarks and tests, and **not covered by
+//! semantic versioning**: [`exchange`], [`inbox`], [`index`], [`routes`], [`subscriptions`], [`Waiters`].
 
 mod answers;
 mod children;

@@ -1,4 +1,7 @@
 //! Which template fits a topic best.
+//!
+//! **Not covered by semantic versioning**: it is public for benchmarks and tests, and may change in any
+//! release.
 
 use super::children::Children;
 use super::template::{Affix, Captures, Level, TopicTemplate, split_level};

@@ -1,4 +1,7 @@
 //! Who gets a message: the routing table of a hub.
+//!
+//! **Not covered by semantic versioning**: it is public for benchmarks and tests, and may change in any
+//! release.
 
 use std::cell::Cell;
 use std::collections::{HashMap, HashSet};

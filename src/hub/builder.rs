@@ -95,6 +95,7 @@ pub enum HubError {
 
 /// Configures a [`Hub`].
 #[derive(Clone)]
+#[must_use = "nothing runs before `start`"]
 pub struct HubBuilder {
     listeners: Vec<Listener>,
     workers: usize,
@@ -164,6 +165,34 @@ impl HubBuilder {
     /// Without it: everything but the response topics of others. It is asked for every message, so
     /// it must be quick; links of this process are not asked. A message that is
     /// [pushed](crate::hub#devices) to a device asks whether the device may subscribe to its topic.
+    ///
+    /// ```
+    /// use tower::ServiceExt;
+    /// use tower_mqtt::hub::Access;
+    /// use tower_mqtt::{Client, Hub, ReasonCode, Request, RequestError, Requester, TopicName};
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// // Clients may ask for the menu and read their own answers; who answers is in this process.
+    /// let menu = TopicName::new("recipes/menu")?;
+    /// let hub = Hub::builder()
+    ///     .bind("127.0.0.1:0")
+    ///     .authorize(move |_, client_id, access| match access {
+    ///         Access::Publish(topic) => *topic == menu,
+    ///         Access::Subscribe(filter) => filter.as_str() == format!("clients/{client_id}/responses"),
+    ///         _ => false,
+    ///     })
+    ///     .start()
+    ///     .await?;
+    ///
+    /// let address = format!("mqtt://{}?client_id=M7", hub.local_addr().expect("it was bound"));
+    /// let machine = Requester::builder(Client::connect(&address).await?).build().await?;
+    /// let refused = machine.oneshot(Request::new("oven/heat", "")?).await;
+    /// assert_eq!(refused.unwrap_err(), RequestError::Rejected(ReasonCode::NOT_AUTHORIZED));
+    /// # hub.shutdown(std::time::Duration::from_secs(1)).await;
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn authorize(
         mut self,
         hook: impl Fn(&Identity, &str, Access<'_>) -> bool + Send + Sync + 'static,

@@ -43,6 +43,7 @@ pub enum OnDisconnect {
 
 /// Configures a [`Requester`].
 #[derive(Debug, Clone)]
+#[must_use = "nothing is asked before `build`"]
 pub struct RequesterBuilder {
     link: Link,
     dialect: Arc<dyn Dialect>,

@@ -42,6 +42,7 @@ pub(super) type Allowed = Arc<dyn Fn(&TopicName, &Parts) -> bool + Send + Sync>;
 
 /// Configures a [`Responder`].
 #[derive(Clone)]
+#[must_use = "nothing is answered before `serve`"]
 pub struct ResponderBuilder {
     link: Link,
     dialects: Vec<Arc<dyn Dialect>>,
@@ -124,12 +125,67 @@ impl ResponderBuilder {
     /// For short handlers: while one computes, nothing else on the connection happens, its answers
     /// and deadlines included. One that waits (for a timer, a channel, a call) holds up nobody; one
     /// that blocks holds up everybody.
+    ///
+    /// ```
+    /// use std::thread;
+    /// use tower::ServiceExt;
+    /// use tower_mqtt::{Hub, Request, Requester, Responder, Router};
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # #[cfg(feature = "ntex")] {
+    /// let hub = Hub::builder().start().await?;
+    /// let here = thread::current().id();
+    /// let router = Router::new().route("where", async move || {
+    ///     if thread::current().id() == here { "with the caller" } else { "with the connection" }
+    /// });
+    /// let _responder = Responder::builder(hub.link("kitchen")).inline().serve(router).await?;
+    ///
+    /// let requester = Requester::builder(hub.link("M7")).build().await?;
+    /// let answer = requester.oneshot(Request::new("where", "")?).await?;
+    /// assert_eq!(answer.payload(), "with the connection");
+    /// # }
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn inline(mut self) -> Self {
         self.inline = true;
         self
     }
 
     /// When a request is acknowledged to the server. On receipt by default.
+    ///
+    /// ```
+    /// use tower::ServiceExt;
+    /// use tower_mqtt::link::memory::Network;
+    /// use tower_mqtt::responder::Acknowledge;
+    /// use tower_mqtt::{Request, Requester, Responder, Router};
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let network = Network::new();
+    /// network.keep_sessions(true);
+    /// let (seen, mut begun) = tokio::sync::mpsc::unbounded_channel();
+    /// let heat = async move || {
+    ///     let _ = seen.send(());
+    ///     std::future::pending::<()>().await
+    /// };
+    /// let builder = Responder::builder(network.link("kitchen")).acknowledge(Acknowledge::AfterAnswer);
+    /// let responder = builder.serve(Router::new().route("heat", heat)).await?;
+    ///
+    /// let requester = Requester::builder(network.link("M7")).build().await?;
+    /// let _call = tokio::spawn(requester.oneshot(Request::new("heat", "")?));
+    /// begun.recv().await;
+    /// assert_eq!(network.unacknowledged("kitchen"), 1); // on receipt it would be 0
+    ///
+    /// // So it is delivered again after a lost connection, and is executed twice.
+    /// network.disconnect("kitchen");
+    /// responder.link().disconnected().await;
+    /// network.reconnect("kitchen");
+    /// begun.recv().await;
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn acknowledge(mut self, when: Acknowledge) -> Self {
         self.acknowledge = when;
         self
@@ -188,6 +244,32 @@ impl ResponderBuilder {
     ///
     /// In any case a response topic has no wildcards, is not one of the responder's own routes (an
     /// endless loop), and starts with `$` only where the dialect owns such topics.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use tower::ServiceExt;
+    /// use tower_mqtt::link::memory;
+    /// use tower_mqtt::{Request, RequestError, Requester, Responder, Router, TopicName};
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let (machine, kitchen) = memory::pair();
+    /// let responder = Responder::builder(kitchen)
+    ///     .allow_response_topic(|topic, _| topic.as_str().starts_with("clients/"))
+    ///     .serve(Router::new().route("ping", async || "pong"))
+    ///     .await?;
+    ///
+    /// let usual = Requester::builder(machine.clone()).build().await?;
+    /// assert_eq!(usual.oneshot(Request::new("ping", "")?).await?.payload(), "pong");
+    ///
+    /// let valve = TopicName::new("valves/3/open")?;
+    /// let abusive = Requester::builder(machine).response_topic(valve).build().await?;
+    /// let request = Request::new("ping", "")?.timeout(Duration::from_millis(100));
+    /// assert_eq!(abusive.oneshot(request).await.unwrap_err(), RequestError::Timeout);
+    /// assert_eq!(responder.stats().forbidden, 1);
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn allow_response_topic(
         mut self,
         allow: impl Fn(&TopicName, &Parts) -> bool + Send + Sync + 'static,

@@ -17,6 +17,58 @@ use crate::message::{Request, Response, Status};
 ///
 /// Both futures are `'static`: take from the request what they need. What makes two requests the
 /// same is their response topic and correlation data, and then topic and payload must be equal.
+///
+/// ```
+/// use std::collections::HashMap;
+/// use std::collections::hash_map::Entry;
+/// use std::sync::{Arc, Mutex};
+/// use tower_mqtt::layer::dedup::{Claim, DedupStore, StoreFuture};
+/// use tower_mqtt::layer::DedupLayer;
+/// use tower_mqtt::{Request, Response, Status, TopicName};
+///
+/// type Key = (Option<TopicName>, Option<bytes::Bytes>);
+///
+/// fn key(request: &Request) -> Key {
+///     let parts = request.parts();
+///     (parts.response_topic.clone(), parts.correlation_data.clone())
+/// }
+///
+/// /// In place of a database: `None` while a process executes the request.
+/// #[derive(Clone, Default)]
+/// struct Table(Arc<Mutex<HashMap<Key, Option<Response>>>>);
+///
+/// impl DedupStore for Table {
+///     fn claim(&self, request: &Request) -> StoreFuture<Claim> {
+///         let (rows, key) = (Arc::clone(&self.0), key(request));
+///         Box::pin(async move {
+///             match rows.lock().unwrap().entry(key) {
+///                 Entry::Vacant(row) => {
+///                     row.insert(None);
+///                     Claim::Execute
+///                 }
+///                 Entry::Occupied(row) => match row.get() {
+///                     Some(answer) => Claim::Answered(answer.clone()),
+///                     None => Claim::Refuse(Status::UNAVAILABLE),
+///                 },
+///             }
+///         })
+///     }
+///
+///     fn settle(&self, request: &Request, answer: &Response) -> StoreFuture<()> {
+///         let (rows, key, answer) = (Arc::clone(&self.0), key(request), answer.clone());
+///         Box::pin(async move {
+///             let mut rows = rows.lock().unwrap();
+///             match answer.status().code() {
+///                 503 | 429 => drop(rows.remove(&key)),
+///                 _ => drop(rows.insert(key, Some(answer))),
+///             }
+///         })
+///     }
+/// }
+///
+/// let layer = DedupLayer::default().store(Table::default());
+/// # drop(layer);
+/// ```
 pub trait DedupStore: Send + Sync + 'static {
     /// Claims a request for execution by this process.
     fn claim(&self, request: &Request) -> StoreFuture<Claim>;

@@ -38,7 +38,7 @@ use crate::tls::ClientTls;
 /// | scheme | what | default port | feature |
 /// |---|---|---|---|
 /// | `mqtt://` | plain TCP | 1883 | |
-/// | `mqtts://` | TLS; see [`ClientTls`](crate::tls::ClientTls) | 8883 | `tls` |
+/// | `mqtts://` | TLS; see `tls::ClientTls` | 8883 | `tls` |
 /// | `ws://` | WebSocket | 80 | `ws` |
 /// | `wss://` | WebSocket over TLS | 443 | `tls` and `ws` |
 /// | `unix:/path` or `unix:///path` | a Unix socket; user and password by [`credentials`](ClientBuilder::credentials) | | |
@@ -48,7 +48,7 @@ use crate::tls::ClientTls;
 /// those of CONNECT for each scheme. The keys are `client_id`, `keep_alive`, `clean_start`,
 /// `session_expiry`, `connect_timeout` (all times in seconds), `maximum_packet_size` and
 /// `receive_maximum`; the methods of [`ClientBuilder`] with the same names explain them; and `ca`,
-/// the path of a [CA file](crate::tls::ClientTls::ca_file).
+/// the path of a CA file (`ClientTls::ca_file`).
 ///
 /// The connection lives on a thread of its own, which ends with the last handle of the link. When
 /// it is lost it is made again, for ever; see [`Reconnect`]. Only the first attempt is given back
