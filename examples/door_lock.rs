@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
-use tower::util::{MapRequestLayer, MapResponseLayer};
+use tower::util::{BoxService, MapRequestLayer, MapResponseLayer};
 use tower::{Service, ServiceBuilder, ServiceExt};
 use tower_mqtt::layer::authorize::Key;
 use tower_mqtt::layer::authorize::device::{ChallengeLayer, Device, ProofError, ProofLayer};
@@ -23,69 +23,111 @@ type Failure = Box<dyn Error>;
 
 #[tokio::main(flavor = "current_thread", start_paused = true)]
 async fn main() -> Result<(), Failure> {
-    let network = Network::new();
-    let attacker = Attacker::default();
-    let lock_7 = Lock::install(&network, 7, &attacker).await?;
-    let _lock_8 = Lock::install(&network, 8, &attacker).await?;
-
-    let answers = TopicName::new("server/answers")?;
-    let requester =
-        Requester::builder(network.link("server")).response_topic(answers.clone()).build().await?;
-    let mut server = ServiceBuilder::new()
-        .layer(TimeoutLayer::new(Duration::from_millis(500)))
-        .layer(ChallengeLayer::new(answers, |device| {
-            key(device.strip_prefix("lock-")?.parse().ok()?).ok()
-        }))
-        .service(requester.clone());
-    let mut unlock = async |lock: u8| {
-        let mut request = Request::new(format!("locks/{lock}/unlock"), "for 5 s")?;
-        request.parts_mut().extensions.insert(Device::new(format!("lock-{lock}")));
-        server.ready().await?.call(request).await
-    };
-
-    let response = unlock(7).await?;
+    let mut scene = Scene::set().await?;
+    let response = scene.unlock(7).await?;
     assert_eq!(response.payload(), "unlocked");
     println!("the right lock:     opens");
-    let of_lock_7 = attacker.recorded_answer();
-    let request_of_lock_7 = attacker.recorded_request();
+    let answer = scene.attacker.recorded_answer();
+    let request = scene.attacker.recorded_request();
 
-    unlock(8).await?;
-    attacker.does(Attack::Answer(attacker.recorded_answer()));
-    let error = unlock(7).await.unwrap_err();
-    assert_eq!(reason(&error), Some(&ProofError::WrongDevice));
-    println!("a wrong device:     refused, {error}");
-
-    attacker.does(Attack::Answer(of_lock_7));
-    let error = unlock(7).await.unwrap_err();
-    assert_eq!(reason(&error), Some(&ProofError::OtherRequest));
-    println!("a replay:           refused, {error}");
-
-    attacker.does(Attack::Say("the door is locked"));
-    let error = unlock(7).await.unwrap_err();
-    assert_eq!(reason(&error), Some(&ProofError::Mismatch));
-    println!("a tampered payload: refused, {error}");
-
-    network.on_message(|message| match message.topic.as_str() {
-        "server/answers" => Fate::Delay(Duration::from_millis(700)),
-        _ => Fate::Deliver,
-    });
-    let error = unlock(7).await.unwrap_err();
-    assert_eq!(error, RequestError::Timeout);
-    tokio::time::sleep(Duration::from_secs(1)).await; // the clock of this example does not wait
-    assert_eq!(requester.stats().late, 1);
-    println!("a late answer:      refused, {error}");
+    another_device(&mut scene).await?;
+    a_replay(&mut scene, answer).await;
+    a_changed_answer(&mut scene).await;
+    a_late_answer(&mut scene).await;
 
     // The lock believes nobody but the server, either.
-    let opened = lock_7.opened();
-    let again = lock_7.receives(request_of_lock_7.clone()).await;
-    assert_eq!((again.status().code(), lock_7.opened()), (200, opened));
-    println!("a request again:    answered as before, and not executed");
-
-    let changed = Request::from_parts(request_of_lock_7.into_parts().0, "for 5 h".into());
-    let refusal = lock_7.receives(changed).await;
-    assert_eq!((refusal.status().code(), lock_7.opened()), (403, opened));
-    println!("a changed request:  refused, {}", refusal.status());
+    the_request_again(&scene.lock_7, request.clone()).await;
+    a_changed_request(&scene.lock_7, request).await;
     Ok(())
+}
+
+async fn another_device(scene: &mut Scene) -> Result<(), Failure> {
+    scene.unlock(8).await?;
+    scene.attacker.does(Attack::Answer(scene.attacker.recorded_answer()));
+    let error = scene.unlock(7).await.unwrap_err();
+    assert_eq!(reason(&error), Some(&ProofError::WrongDevice));
+    println!("a wrong device:     refused, {error}");
+    Ok(())
+}
+
+async fn a_replay(scene: &mut Scene, answer: Response) {
+    scene.attacker.does(Attack::Answer(answer));
+    let error = scene.unlock(7).await.unwrap_err();
+    assert_eq!(reason(&error), Some(&ProofError::OtherRequest));
+    println!("a replay:           refused, {error}");
+}
+
+async fn a_changed_answer(scene: &mut Scene) {
+    scene.attacker.does(Attack::Say("the door is locked"));
+    let error = scene.unlock(7).await.unwrap_err();
+    assert_eq!(reason(&error), Some(&ProofError::Mismatch));
+    println!("a tampered payload: refused, {error}");
+}
+
+async fn a_late_answer(scene: &mut Scene) {
+    scene.network.on_message(|message| match message.topic.as_str() {
+        ANSWERS => Fate::Delay(Duration::from_millis(700)),
+        _ => Fate::Deliver,
+    });
+    let error = scene.unlock(7).await.unwrap_err();
+    assert_eq!(error, RequestError::Timeout);
+    tokio::time::sleep(Duration::from_secs(1)).await; // the clock of this example does not wait
+    assert_eq!(scene.requester.stats().late, 1);
+    println!("a late answer:      refused, {error}");
+}
+
+async fn the_request_again(lock: &Lock, request: Request) {
+    let opened = lock.opened();
+    let again = lock.receives(request).await;
+    assert_eq!((again.status().code(), lock.opened()), (200, opened));
+    println!("a request again:    answered as before, and not executed");
+}
+
+async fn a_changed_request(lock: &Lock, request: Request) {
+    let opened = lock.opened();
+    let changed = Request::from_parts(request.into_parts().0, "for 5 h".into());
+    let refusal = lock.receives(changed).await;
+    assert_eq!((refusal.status().code(), lock.opened()), (403, opened));
+    println!("a changed request:  refused, {}", refusal.status());
+}
+
+const ANSWERS: &str = "server/answers";
+
+/// A server, two locks, and the attacker between them.
+struct Scene {
+    network: Network,
+    attacker: Attacker,
+    requester: Requester,
+    server: BoxService<Request, Response, RequestError>,
+    lock_7: Lock,
+    _lock_8: Lock,
+}
+
+impl Scene {
+    async fn set() -> Result<Self, Failure> {
+        let network = Network::new();
+        let attacker = Attacker::default();
+        let lock_7 = Lock::install(&network, 7, &attacker).await?;
+        let lock_8 = Lock::install(&network, 8, &attacker).await?;
+
+        let answers = TopicName::new(ANSWERS)?;
+        let requester = Requester::builder(network.link("server"));
+        let requester = requester.response_topic(answers.clone()).build().await?;
+        let server = ServiceBuilder::new()
+            .layer(TimeoutLayer::new(Duration::from_millis(500)))
+            .layer(ChallengeLayer::new(answers, |device| {
+                key(device.strip_prefix("lock-")?.parse().ok()?).ok()
+            }))
+            .service(requester.clone())
+            .boxed();
+        Ok(Self { network, attacker, requester, server, lock_7, _lock_8: lock_8 })
+    }
+
+    async fn unlock(&mut self, lock: u8) -> Result<Response, RequestError> {
+        let mut request = Request::new(format!("locks/{lock}/unlock"), "for 5 s")?;
+        request.parts_mut().extensions.insert(Device::new(format!("lock-{lock}")));
+        self.server.ready().await?.call(request).await
+    }
 }
 
 /// Each lock's key is made when it is built, and is in the server's store. (These are for show.)

@@ -13,6 +13,7 @@ use tokio::io::{AsyncBufReadExt, BufReader, Lines};
 use tokio::net::UnixDatagram;
 use tokio::process::{Child, ChildStderr, Command};
 use tokio::sync::{Notify, mpsc, watch};
+use tokio::task::JoinHandle;
 use tower_mqtt::Responder;
 
 use super::devices::Kind;
@@ -223,77 +224,122 @@ async fn load(
     (made, wrong)
 }
 
-/// Restarts every gateway twice under load, one after the other. With others that take its calls a gateway
-/// is taken out of rotation meanwhile.
-async fn restart_under_load(machines: usize, cluster: &str) {
-    let broker = Mosquitto::start(&[]).await;
-    let mut fleet_of_devices = Fleet::connect(&broker).await;
-    let places = format!("{cluster}[mqtt.broker]\nurl = \"{}\"\n", broker.url());
-    let config = Mosquitto::file("restart.toml", &format!("{places}{}", fleet(&names())));
-    let balancer = Balancer::over(machines, &config);
-    let mut services = Vec::new();
-    for machine in &balancer.machines {
-        services.push(machine.start().await);
+/// Calls to every device, one after the other, that go on beside what else happens.
+struct Loads {
+    running: Vec<JoinHandle<(usize, Vec<String>)>>,
+    progress: watch::Receiver<usize>,
+    over: Arc<AtomicBool>,
+}
+
+impl Loads {
+    fn start(balancer: &Arc<Balancer>) -> Self {
+        let (calls, progress) = watch::channel(0);
+        let over = Arc::new(AtomicBool::new(false));
+        let running = (0..DEVICES)
+            .map(|n| tokio::spawn(load(Arc::clone(balancer), n, calls.clone(), Arc::clone(&over))))
+            .collect();
+        Self { running, progress, over }
     }
 
-    let (calls, mut progress) = watch::channel(0);
-    let over = Arc::new(AtomicBool::new(false));
-    let loads: Vec<_> = (0..DEVICES)
-        .map(|n| tokio::spawn(load(Arc::clone(&balancer), n, calls.clone(), Arc::clone(&over))))
-        .collect();
-    let mut goes_on = async || {
-        let more = *progress.borrow_and_update() + 3 * DEVICES;
-        soon(progress.wait_for(|calls| *calls >= more)).await.expect("calls are made");
-    };
-    goes_on().await;
-    for turn in 0..2 * machines {
-        let at = turn % machines;
-        let machine = &balancer.machines[at];
-        let patient = format!("{}/{PATIENT}", Kind::Native.product());
-        let (http, to, id) = (machine.http, patient.clone(), format!("\"in flight {turn}\""));
-        let in_flight = tokio::spawn(async move { call(http, &to, &id).await });
-        soon(fleet_of_devices.patient_is_asked.recv()).await.expect("asked");
+    async fn go_on(&mut self) {
+        let more = *self.progress.borrow_and_update() + 3 * DEVICES;
+        soon(self.progress.wait_for(|calls| *calls >= more)).await.expect("calls are made");
+    }
 
-        machine.in_rotation.store(machines == 1, Ordering::SeqCst);
-        services[at].stop().await;
-        fleet_of_devices.answer.notify_one();
+    /// What was asked; each with its own answer.
+    async fn end(self) -> Vec<String> {
+        self.over.store(true, Ordering::SeqCst);
+        let (mut asked, mut wrong) = (Vec::new(), Vec::new());
+        for (number, load) in soon(join_all(self.running)).await.into_iter().enumerate() {
+            let (made, of_load) = load.expect("no panic");
+            asked.extend((0..made).map(|n| format!("\"d{number}-{n}\"")));
+            wrong.extend(of_load);
+        }
+        assert!(wrong.is_empty(), "{wrong:#?}");
+        asked
+    }
+}
+
+/// Devices at a broker, and the gateways beside it.
+struct Site {
+    fleet: Fleet,
+    balancer: Arc<Balancer>,
+    services: Vec<Service>,
+    config: PathBuf,
+    _broker: Mosquitto,
+}
+
+impl Site {
+    async fn start(machines: usize, cluster: &str) -> Self {
+        let broker = Mosquitto::start(&[]).await;
+        let places = format!("{cluster}[mqtt.broker]\nurl = \"{}\"\n", broker.url());
+        let config = Mosquitto::file("restart.toml", &format!("{places}{}", fleet(&names())));
+        let fleet = Fleet::connect(&broker).await;
+        let balancer = Balancer::over(machines, &config);
+        let mut services = Vec::new();
+        for machine in &balancer.machines {
+            services.push(machine.start().await);
+        }
+        Self { fleet, balancer, services, config, _broker: broker }
+    }
+
+    /// Restarts one gateway; with others that take its calls it is taken out of rotation meanwhile. Two
+    /// calls to it alone are answered: one is in flight when it stops, the other comes while there is none.
+    async fn restart(&mut self, at: usize, turn: usize) -> [String; 2] {
+        let machine = &self.balancer.machines[at];
+        let asked = [format!("\"in flight {turn}\""), format!("\"waits {turn}\"")];
+        let ask = |device: String, payload: &str| {
+            let (http, payload) = (machine.http, payload.to_owned());
+            tokio::spawn(async move { call(http, &device, &payload).await })
+        };
+        let in_flight = ask(format!("{}/{PATIENT}", Kind::Native.product()), &asked[0]);
+        soon(self.fleet.patient_is_asked.recv()).await.expect("asked");
+
+        machine.in_rotation.store(self.services.len() == 1, Ordering::SeqCst);
+        self.services[at].stop().await;
+        self.fleet.answer.notify_one();
         let answer = soon(in_flight).await.expect("no panic");
-        assert_eq!((answer.status, answer.text()), (200, &*format!("\"IN FLIGHT {turn}\"")));
-        let stopped = services.remove(at);
-        stopped.end().await;
-        // There is no gateway.
-        let (to, id) = (format!("{}/d0", kind(0).product()), format!("\"waits {turn}\""));
-        let waiting = tokio::spawn(async move { call(http, &to, &id).await });
-        services.insert(at, machine.start().await);
-        let answer = soon(waiting).await.expect("no panic");
-        assert_eq!((answer.status, answer.text()), (200, &*format!("\"WAITS {turn}\"")));
-        machine.in_rotation.store(true, Ordering::SeqCst);
-        goes_on().await;
-    }
-    over.store(true, Ordering::SeqCst);
+        assert_eq!((answer.status, answer.text()), (200, &*asked[0].to_uppercase()));
+        self.services.remove(at).end().await;
 
-    let mut expected = HashMap::new();
-    let mut wrong = Vec::new();
-    for (number, load) in soon(join_all(loads)).await.into_iter().enumerate() {
-        let (made, of_load) = load.expect("no panic");
-        expected.extend((0..made).map(|n| (format!("\"d{number}-{n}\""), 1)));
-        wrong.extend(of_load);
+        let waiting = ask(format!("{}/d0", kind(0).product()), &asked[1]);
+        self.services.insert(at, machine.start().await);
+        let answer = soon(waiting).await.expect("no panic");
+        assert_eq!((answer.status, answer.text()), (200, &*asked[1].to_uppercase()));
+        machine.in_rotation.store(true, Ordering::SeqCst);
+        asked
     }
-    assert!(wrong.is_empty(), "{wrong:#?}");
+
+    fn assert_executed_once(&self, asked: Vec<String>) {
+        let expected: HashMap<_, _> = asked.into_iter().map(|payload| (payload, 1)).collect();
+        let executed = self.fleet.asked.lock().expect("counts").clone();
+        assert_eq!(executed.len(), expected.len());
+        assert_eq!(executed, expected, "each was executed once");
+    }
+
+    async fn end(self) {
+        for mut service in self.services {
+            service.stop().await;
+            service.end().await;
+        }
+        drop(self.fleet.devices);
+        let _ = std::fs::remove_file(self.config);
+    }
+}
+
+/// Restarts every gateway twice under load, one after the other.
+async fn restart_under_load(machines: usize, cluster: &str) {
+    let mut site = Site::start(machines, cluster).await;
+    let mut loads = Loads::start(&site.balancer);
+    loads.go_on().await;
+    let mut asked = Vec::new();
     for turn in 0..2 * machines {
-        expected.extend(
-            [format!("\"in flight {turn}\""), format!("\"waits {turn}\"")].map(|it| (it, 1)),
-        );
+        asked.extend(site.restart(turn % machines, turn).await);
+        loads.go_on().await;
     }
-    let asked = fleet_of_devices.asked.lock().expect("counts").clone();
-    assert_eq!(asked.len(), expected.len());
-    assert_eq!(asked, expected, "each was executed once");
-    for mut service in services {
-        service.stop().await;
-        service.end().await;
-    }
-    drop(fleet_of_devices.devices);
-    let _ = std::fs::remove_file(config);
+    asked.extend(loads.end().await);
+    site.assert_executed_once(asked);
+    site.end().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
