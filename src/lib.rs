@@ -154,6 +154,16 @@
 //! | `test-util` | no | `test_util`: a proxy for tests that loses, holds, repeats and delays packets, and cuts connections |
 //!
 //! A feature adds; it never changes how the rest behaves.
+//!
+//! # What another version may change
+//!
+//! Some structs are written as literals by their users, and so are not `#[non_exhaustive]`:
+//! [`OutgoingLimits`](link::OutgoingLimits), [`InboxLimits`](layer::dedup::InboxLimits) and `Reconnect`; for those
+//! who add a dialect, [`Message`](core::packet::Message), [`Properties`](core::packet::Properties),
+//! [`Subscription`](core::packet::Subscription), [`IncomingRequest`](dialect::IncomingRequest) and
+//! [`OutgoingRequest`](dialect::OutgoingRequest). A new field comes with a version that may break something; it does not
+//! break a literal that ends with `..Default::default()`, where there is a default. Parts of [`core`] are
+//! [not covered](core) at all.
 
 pub mod bridge;
 pub mod core;
