@@ -1,14 +1,11 @@
 //! How servers and devices sign, written down once more: what the gateway checks with is not asked.
 
-use std::time::SystemTime;
-
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use hmac::{Hmac, KeyInit, Mac};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use sha1::Sha1;
 use sha2::{Digest, Sha256};
-use ulid::Ulid;
 
 /// RFC 3986.
 const RESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
@@ -62,39 +59,6 @@ pub(crate) fn tencent(
     format!(
         "TC3-HMAC-SHA256 Credential={id}/{scope}, SignedHeaders=content-type;host, Signature={signature}"
     )
-}
-
-/// Headers with Aliyun's newer signature, for a form that is posted now.
-pub(crate) fn acs3(
-    (id, secret): (&str, &str),
-    host: &str,
-    action: &str,
-    query: &str,
-    body: &[u8],
-) -> Vec<(&'static str, String)> {
-    let mut headers = vec![
-        ("content-type", "application/x-www-form-urlencoded".to_owned()),
-        ("host", host.to_owned()),
-        ("x-acs-action", action.to_owned()),
-        ("x-acs-content-sha256", sha256_hex(body)),
-        ("x-acs-date", humantime::format_rfc3339_seconds(SystemTime::now()).to_string()),
-        ("x-acs-signature-nonce", Ulid::new().to_string()),
-        ("x-acs-version", "2018-01-20".to_owned()),
-    ];
-    let mut sorted: Vec<_> = query.split('&').collect();
-    sorted.sort_unstable();
-    let names = headers.iter().map(|(name, _)| *name).collect::<Vec<_>>().join(";");
-    let lines: String = headers.iter().map(|(name, value)| format!("{name}:{value}\n")).collect();
-    let digest = sha256_hex(body);
-    let canonical = format!("POST\n/\n{}\n{lines}\n{names}\n{digest}", sorted.join("&"));
-    let text = format!("ACS3-HMAC-SHA256\n{}", sha256_hex(canonical.as_bytes()));
-    let signature = hex::encode(hmac_sha256(secret.as_bytes(), &text));
-    let authorization =
-        format!("ACS3-HMAC-SHA256 Credential={id},SignedHeaders={names},Signature={signature}");
-    headers.push(("authorization", authorization));
-    // The client writes it.
-    headers.retain(|(name, _)| *name != "host");
-    headers
 }
 
 #[test]

@@ -70,7 +70,7 @@ impl Recorded {
     /// Where what is signed stands: method, path and query, values of headers, and the body.
     fn parts(&self) -> Vec<Range<usize>> {
         let (head, body) = self.text.split_once("\r\n\r\n").expect("a head");
-        let mut parts = vec![self.text.len() - body.len()..self.text.len()];
+        let mut parts = Vec::new();
         let mut start = 0;
         for line in head.split("\r\n") {
             if start == 0 {
@@ -83,6 +83,7 @@ impl Recorded {
             }
             start += line.len() + 2;
         }
+        parts.push(self.text.len() - body.len()..self.text.len());
         assert_eq!(parts.len(), self.signed.len() + 2);
         parts
     }
