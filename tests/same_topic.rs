@@ -70,24 +70,6 @@ async fn one_topic_is_asked_again_and_again_where_the_token_is_in_the_payload() 
     assert_eq!(device.stats().answered, 3);
 }
 
-#[cfg(feature = "json")]
-#[tokio::test(start_paused = true)]
-async fn what_comes_for_others_on_the_link_is_not_read_as_an_answer() {
-    let network = Network::new();
-    let elsewhere = tencent::client_token().answers_on(topic("other/x"));
-    let device = Responder::builder(network.link("device")).dialect(elsewhere);
-    let _device = device.serve(Router::new().route("pk/d1/get", async || "stray")).await.unwrap();
-    let link = network.link("server");
-    let requester = Requester::builder(link.clone())
-        .dialect(tencent::client_token().replies_on(filter("replies/+")))
-        .peers(filter("pk/+/get"));
-    let requester = requester.build().await.unwrap();
-    let router = Router::new().route("other/{x}", async || ());
-    let other = Responder::builder(link).serve(router).await.unwrap();
-    assert_eq!(call(&requester, to("pk/d1/get")).await.unwrap_err(), RequestError::Timeout);
-    assert_eq!(other.stats().malformed, 1, "it is offered to the next on the link");
-}
-
 #[tokio::test(start_paused = true)]
 async fn what_comes_for_others_on_the_link_is_not_read_as_an_answer() {
     let network = Network::new();

@@ -221,11 +221,11 @@ mod tests {
         let later = now + Duration::from_secs(60);
         let mut ids = ShortIds::new(10_000, u16::MAX, 10_000);
         for call in 0..AT_REST as u32 {
-            let id = take(&mut ids, 1_000 + call, now).unwrap();
-            ids.quarantine(id, Purpose { key: call, device: 1_000 + call }, later);
+            let id = ids.take(now, || call, |_| u32::MAX).unwrap();
+            ids.quarantine(id, Purpose { key: call, device: call }, later);
         }
-        let id = ids.take(now, || 0, |_| u32::MAX).unwrap();
-        ids.quarantine(id, Purpose { key: u32::MAX, device: 0 }, later);
+        let id = ids.take(now, || u32::MAX, |_| u32::MAX).unwrap();
+        ids.quarantine(id, Purpose { key: u32::MAX, device: u32::MAX }, later);
         assert_eq!((ids.keys.len(), ids.returned.len()), (AT_REST, 55_535));
         ids.wake(later);
         assert_eq!((ids.keys.len(), ids.returned.len()), (0, 55_536));

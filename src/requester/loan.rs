@@ -8,7 +8,7 @@ use bytes::Bytes;
 
 use crate::core::short_ids::{Purpose, ShortIds};
 use crate::dialect::Dialect;
-use crate::error::{InvalidRequest, ServeError};
+use crate::error::ServeError;
 use crate::id;
 use crate::message::Request;
 
@@ -34,27 +34,19 @@ impl Lender {
         Ok(Self { ids: Mutex::new(ids), hasher: RandomState::new(), quarantine })
     }
 
-    /// Lends an id for this request, with what the request's answer is found by then. `None`: all are lent,
-    /// or rest, or too much of the device does.
-    ///
-    /// # Errors
-    /// As [`Dialect::request_key`].
+    /// Lends an id for this request. `None`: all are lent, or rest, or too much of the device does.
     pub(super) fn lend(
         self: &Arc<Self>,
         now: Instant,
         dialect: &dyn Dialect,
         request: &Request,
-    ) -> Result<Option<(Loan, Bytes)>, InvalidRequest> {
+    ) -> Option<Loan> {
         let device = || self.hash(dialect.device(request.topic()).as_bytes());
-        let key = |id| dialect.request_key(request, &text(id));
         // Without a key there is no call.
-        let hashed = |id| key(id).map_or(0, |key| self.hash(&key));
-        let Some(id) = self.lock().take(now, device, hashed) else { return Ok(None) };
+        let key = |id| dialect.request_key(request, &text(id)).map_or(0, |key| self.hash(&key));
+        let id = self.lock().take(now, device, key)?;
         let purpose = Purpose { key: 0, device: device() };
-        let mut loan = Loan { id, purpose, lender: Some(Arc::clone(self)) };
-        let key = key(id)?;
-        loan.purpose.key = self.hash(&key);
-        Ok(Some((loan, key)))
+        Some(Loan { id, purpose, lender: Some(Arc::clone(self)) })
     }
 
     fn hash(&self, bytes: &[u8]) -> u32 {
@@ -84,6 +76,13 @@ impl Loan {
     /// The id, in decimal digits.
     pub(super) fn id(&self) -> Bytes {
         text(self.id)
+    }
+
+    /// Says what the answer is found by.
+    pub(super) fn pairs_by(&mut self, key: &[u8]) {
+        if let Some(lender) = &self.lender {
+            self.purpose.key = lender.hash(key);
+        }
     }
 
     /// Gives it back, not to be lent for the same before its quarantine is over: its answer may still come.

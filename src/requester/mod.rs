@@ -244,9 +244,12 @@ impl Shared {
             IdFormat::Decimal { bits } => id::fresh_decimal(bits),
             IdFormat::Short { .. } => {
                 let lender = self.lender.as_ref().ok_or(RequestError::Overloaded)?;
-                let lent = lender.lend(now, &*self.dialect, request)?;
-                let (loan, key) = lent.ok_or(RequestError::Overloaded)?;
-                return Ok((loan.id(), key, Some(loan)));
+                let loan = lender.lend(now, &*self.dialect, request);
+                let mut loan = loan.ok_or(RequestError::Overloaded)?;
+                let id = loan.id();
+                let key = self.dialect.request_key(request, &id)?;
+                loan.pairs_by(&key);
+                return Ok((id, key, Some(loan)));
             }
         };
         let key = self.dialect.request_key(request, &id)?;
