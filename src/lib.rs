@@ -145,7 +145,7 @@
 //! | feature | default | what |
 //! |---|---|---|
 //! | `ntex` | yes | the network: the client for brokers and the hub |
-//! | `json` | yes | JSON payloads: `Request::json`, `Response::json`, the `Json` extractor; the dialects that are JSON |
+//! | `json` | yes | JSON payloads: `json_from` and `json` of `Request` and `Response`, the `Json` extractor; the dialects that are JSON |
 //! | `tls` | no | `tls`: `mqtts://` for the `Client` and the `Hub`, with rustls |
 //! | `ws` | no | `ws://` for the `Client` and the `Hub`, and with `tls` `wss://` |
 //! | `auth` | no | bearer tokens, HMAC signatures and device proofs for [`layer::authorize`] |

@@ -19,7 +19,7 @@ use crate::error::InvalidRequest;
 /// use tower_mqtt::Request;
 ///
 /// let request = Request::new("recipes/soup/get", r#"{"name":"miso soup"}"#)?
-///     .content_type("application/json")
+///     .with_content_type("application/json")
 ///     .timeout(Duration::from_secs(2));
 /// assert_eq!(request.topic().as_str(), "recipes/soup/get");
 /// # Ok::<_, tower_mqtt::InvalidRequest>(())
@@ -100,13 +100,30 @@ impl Request {
     /// [`InvalidRequest::Topic`] when `topic` is not a topic name, [`InvalidRequest::Payload`] when
     /// `value` has no JSON form.
     #[cfg(feature = "json")]
-    pub fn json(
+    pub fn json_from(
         topic: impl AsRef<str>,
         value: &(impl serde::Serialize + ?Sized),
     ) -> Result<Self, InvalidRequest> {
         let payload = serde_json::to_vec(value)
             .map_err(|error| InvalidRequest::Payload(error.to_string().into()))?;
-        Ok(Self::new(topic, payload)?.content_type(JSON))
+        Ok(Self::new(topic, payload)?.with_content_type(JSON))
+    }
+
+    /// Reads the payload as JSON, whatever the content type says.
+    ///
+    /// ```
+    /// use tower_mqtt::Request;
+    ///
+    /// let request = Request::json_from("tables/7/order", &["miso soup"])?;
+    /// assert_eq!(request.json::<Vec<String>>()?, ["miso soup"]);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`DecodeError`] when the payload is not JSON of this shape.
+    #[cfg(feature = "json")]
+    pub fn json<T: serde::de::DeserializeOwned>(&self) -> Result<T, DecodeError> {
+        serde_json::from_slice(&self.payload).map_err(|error| DecodeError::new(&error))
     }
 
     /// Puts a request together.
@@ -140,13 +157,13 @@ impl Request {
     }
 
     /// Says what the payload is.
-    pub fn content_type(mut self, content_type: impl Into<Text>) -> Self {
+    pub fn with_content_type(mut self, content_type: impl Into<Text>) -> Self {
         self.parts.content_type = Some(content_type.into());
         self
     }
 
     /// Adds a user property.
-    pub fn user_property(mut self, name: impl Into<Text>, value: impl Into<Text>) -> Self {
+    pub fn with_user_property(mut self, name: impl Into<Text>, value: impl Into<Text>) -> Self {
         self.parts.user_properties.push(name, value);
         self
     }

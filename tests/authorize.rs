@@ -205,7 +205,9 @@ async fn forged_identity(hub: tower_mqtt::hub::HubBuilder) -> [(u16, String); 2]
     let local = Requester::builder(hub.link("oven")).build().await.unwrap();
     let forged = || {
         let request = Request::new("who", "").unwrap();
-        request.user_property("hub-identity", "chef").user_property("hub-client-id", "knife")
+        request
+            .with_user_property("hub-identity", "chef")
+            .with_user_property("hub-client-id", "knife")
     };
     [sent(&remote, forged()).await, sent(&local, forged()).await]
 }

@@ -250,7 +250,7 @@ async fn metadata_goes_as_far_as_the_dialects_carry_it() {
     let router = Router::new().route("out/a/b", handler);
     let _device = Responder::builder(two.link("device")).serve(router).await.unwrap();
     let caller = Requester::builder(one.link("caller")).build().await.unwrap();
-    let request = to("in/a/b").user_property("who", "anna").content_type("text/x");
+    let request = to("in/a/b").with_user_property("who", "anna").with_content_type("text/x");
     let answer = call(&caller, request.timeout(2 * SECOND)).await.unwrap();
     assert_eq!(answer.payload(), "anna text/x 2s");
     assert_eq!(answer.user_properties().get("by"), Some("lamp"));

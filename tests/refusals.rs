@@ -44,7 +44,7 @@ async fn every_failure_of_a_handler_is_answered_and_the_responder_goes_on() {
         (Request::new("add", "[1, 2").unwrap(), 400),
         (Request::new("add", r#"{"a":1}"#).unwrap(), 400),
         (Request::new("add", vec![0xFF, 0xFE]).unwrap(), 400),
-        (Request::new("add", "[1, 2]").unwrap().content_type("text/xml"), 415),
+        (Request::new("add", "[1, 2]").unwrap().with_content_type("text/xml"), 415),
         (to("panic"), 500),
         (to("panic/early"), 500),
         (to("get/"), 404),
@@ -55,7 +55,7 @@ async fn every_failure_of_a_handler_is_answered_and_the_responder_goes_on() {
         let response = at_once(call(&requester, request)).await.unwrap();
         assert_eq!(response.status().code(), expected, "{topic}");
     }
-    let response = call(&requester, Request::json("add", &(1, 2)).unwrap()).await.unwrap();
+    let response = call(&requester, Request::json_from("add", &(1, 2)).unwrap()).await.unwrap();
     assert_eq!(response.payload(), "3");
     assert_eq!((responder.stats().panicked, responder.stats().in_flight), (2, 0));
 }
@@ -230,7 +230,7 @@ async fn a_policy_bounds_where_answers_go() {
     let responder = builder.serve(router()).await.unwrap();
     let requester = Requester::builder(network.link("asker")).build().await.unwrap();
     let signed =
-        |caller: &str| to("get/x").timeout(SECOND).user_property("caller", caller.to_owned());
+        |caller: &str| to("get/x").timeout(SECOND).with_user_property("caller", caller.to_owned());
     assert_eq!(status(&requester, signed("asker")).await, 200);
     let other = call(&requester, signed("victim")).await.unwrap_err();
     assert_eq!((other, responder.stats().forbidden), (RequestError::Timeout, 1));

@@ -98,7 +98,7 @@ pub(crate) fn requests() -> impl FnMut() -> Request {
     let mut asked = 0_u128;
     let mut request = Request::new("kitchens/7/recipes/soup/get", "miso")
         .expect("it is a topic")
-        .user_property("authorization", format!("Bearer {TOKEN}"));
+        .with_user_property("authorization", format!("Bearer {TOKEN}"));
     let response_topic = "clients/machine-7/responses".parse().expect("it is a topic");
     request.parts_mut().response_topic = Some(response_topic);
     move || {

@@ -49,7 +49,7 @@ impl Recipe {
         name: &str,
     ) -> Result<Self, Box<dyn Error + Send + Sync>> {
         let query = Query { name: name.to_owned() };
-        let request = Request::json(format!("recipes/{category}/get"), &query)?;
+        let request = Request::json_from(format!("recipes/{category}/get"), &query)?;
         let response = requester.ready().await?.call(request).await?;
         Ok(response.error_for_status()?.json()?)
     }

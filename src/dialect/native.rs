@@ -188,7 +188,7 @@ mod tests {
     }
 
     fn encoded(left: Duration) -> Message {
-        let request = Request::new("a/b", "question").unwrap().user_property("k", "v");
+        let request = Request::new("a/b", "question").unwrap().with_user_property("k", "v");
         let id = Bytes::from_static(b"id");
         let response_topic = topic("clients/c/responses");
         Native::new()

@@ -138,7 +138,7 @@ async fn what_a_link_sends_has_the_same_limits() {
     let RequestError::InvalidRequest(InvalidRequest::TooLarge { limit: 1000, .. }) = error else {
         panic!("{error:?}");
     };
-    let odd = request("q").content_type("x".repeat(70_000));
+    let odd = request("q").with_content_type("x".repeat(70_000));
     assert!(soon(requester.clone().oneshot(odd)).await.is_err());
     let response = soon(requester.oneshot(request("q"))).await.expect("answered");
     assert_eq!(response.payload(), "answer");

@@ -44,15 +44,15 @@ const LEAVING: &str = "leaving";
 
 pub(super) fn request(to: TopicName, call: &Call) -> Request {
     let mut request = Request::to(to, call.payload.clone())
-        .user_property(PRODUCT, call.product.to_string())
-        .user_property(DEVICE, call.device.to_string());
+        .with_user_property(PRODUCT, call.product.to_string())
+        .with_user_property(DEVICE, call.device.to_string());
     request = match &call.target {
         Target::Device => request,
-        Target::Topic(topic) => request.user_property(TOPIC, topic.to_string()),
+        Target::Topic(topic) => request.with_user_property(TOPIC, topic.to_string()),
         Target::Topics { request: topic, replies } => request
-            .user_property(TOPIC, topic.to_string())
-            .user_property(REPLIES, replies.to_string()),
-        Target::Service(service) => request.user_property(SERVICE, service.to_string()),
+            .with_user_property(TOPIC, topic.to_string())
+            .with_user_property(REPLIES, replies.to_string()),
+        Target::Service(service) => request.with_user_property(SERVICE, service.to_string()),
     };
     request.parts_mut().content_type.clone_from(&call.content_type);
     request
@@ -217,8 +217,10 @@ mod tests {
             assert_eq!((read.content_type, read.key), (sent.content_type, None));
         }
         assert!(call(Request::new("gateways/g/a/call", "").unwrap()).is_none());
-        let wild = Request::new("a", "").unwrap().user_property(PRODUCT, "p");
-        assert!(call(wild.user_property(DEVICE, "d").user_property(TOPIC, "#")).is_none());
+        let wild = Request::new("a", "").unwrap().with_user_property(PRODUCT, "p");
+        assert!(
+            call(wild.with_user_property(DEVICE, "d").with_user_property(TOPIC, "#")).is_none()
+        );
     }
 
     #[test]

@@ -74,7 +74,7 @@ impl Authorize for BearerToken {
 
     fn authorize(&self, mut request: Request) -> Self::Future {
         request.parts_mut().user_properties.remove(AUTHORIZATION);
-        ready(Ok(request.user_property(AUTHORIZATION, self.0.clone())))
+        ready(Ok(request.with_user_property(AUTHORIZATION, self.0.clone())))
     }
 }
 
@@ -151,7 +151,7 @@ impl fmt::Debug for BearerCheck {
 /// use tower_mqtt::Request;
 /// use tower_mqtt::layer::authorize::bearer::token;
 ///
-/// let request = Request::new("greet", "")?.user_property("authorization", "Bearer mF_9");
+/// let request = Request::new("greet", "")?.with_user_property("authorization", "Bearer mF_9");
 /// assert_eq!(token(&request), Some("mF_9"));
 /// # Ok::<_, tower_mqtt::InvalidRequest>(())
 /// ```
@@ -168,7 +168,7 @@ mod tests {
 
     fn check(value: &'static str) -> Result<Request, Status> {
         let known = [("secret-1", Caller::new("anna")), ("secret-22", Caller::new("bert"))];
-        let request = Request::new("a", "").unwrap().user_property("authorization", value);
+        let request = Request::new("a", "").unwrap().with_user_property("authorization", value);
         BearerCheck::tokens(known).authorize(request).into_inner()
     }
 
@@ -193,15 +193,16 @@ mod tests {
         }
         let request = Request::new("a", "").unwrap();
         let twice = request
-            .user_property("authorization", "Bearer secret-1")
-            .user_property("authorization", "Bearer secret-1");
+            .with_user_property("authorization", "Bearer secret-1")
+            .with_user_property("authorization", "Bearer secret-1");
         assert_eq!(token(&twice), None);
     }
 
     #[test]
     fn a_token_replaces_the_one_before_and_is_not_shown() {
         let bearer = BearerToken::new("secret-1").unwrap();
-        let request = Request::new("a", "").unwrap().user_property("authorization", "Bearer old");
+        let request =
+            Request::new("a", "").unwrap().with_user_property("authorization", "Bearer old");
         let request = bearer.authorize(request).into_inner().unwrap();
         assert_eq!(token(&request), Some("secret-1"));
         assert!(!format!("{bearer:?}").contains("secret"));

@@ -334,7 +334,7 @@ mod tests {
             }
         }
         for name in [KEY_ID, TIMESTAMP, SIGNATURE] {
-            let twice = signed("").user_property(name, "x");
+            let twice = signed("").with_user_property(name, "x");
             assert_eq!(code(twice), 401, "{name} twice");
         }
         let mut request = signed("");

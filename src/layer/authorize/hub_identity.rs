@@ -42,7 +42,7 @@ let responder = Responder::builder(hub.link("kitchen")).serve(router).await?;
 let address = hub.local_addr().expect("it was bound");
 let link = Client::connect(&format!("mqtt://m7:open%20sesame@{address}")).await?;
 let requester = Requester::builder(link).build().await?;
-let forged = Request::new("greet", "")?.user_property(IDENTITY, "the chef");
+let forged = Request::new("greet", "")?.with_user_property(IDENTITY, "the chef");
 assert_eq!(requester.oneshot(forged).await?.payload(), "hello anna");
 # drop(responder);
 # hub.shutdown(std::time::Duration::from_secs(1)).await;
@@ -106,7 +106,8 @@ mod tests {
         let refused = HubIdentity::new().authorize(request.clone()).into_inner();
         assert_eq!(refused.unwrap_err(), Status::UNAUTHORIZED);
 
-        let request = request.user_property(IDENTITY, "anna").user_property(CLIENT_ID, "M7");
+        let request =
+            request.with_user_property(IDENTITY, "anna").with_user_property(CLIENT_ID, "M7");
         let request = HubIdentity::new().authorize(request).into_inner().unwrap();
         let parts = request.parts();
         assert_eq!(parts.extensions.get(), Some(&Caller::new("anna")));

@@ -42,7 +42,7 @@
 //!     parts.extensions.insert(Caller::new(apron));
 //!     Ok(request)
 //! });
-//! let wear = AuthorizeLayer::new(async |request: Request| Ok(request.user_property("apron", "white")));
+//! let wear = AuthorizeLayer::new(async |request: Request| Ok(request.with_user_property("apron", "white")));
 //!
 //! let (a, b) = memory::pair();
 //! let router = Router::new().route("greet", async |who: Caller| format!("hello {who}")).layer(check);
@@ -341,7 +341,7 @@ mod tests {
     #[tokio::test]
     async fn what_it_changes_is_passed_on() {
         let sign =
-            AuthorizeLayer::new(async |request: Request| Ok(request.user_property("k", "v")));
+            AuthorizeLayer::new(async |request: Request| Ok(request.with_user_property("k", "v")));
         let (mut service, mut handle) = requester(&sign);
         let _call = start(&mut service, request("1"));
         let (seen, _) = handle.next_request().await.unwrap();

@@ -245,11 +245,11 @@ mod tests {
     #[tokio::test]
     async fn another_request_with_the_same_key_is_refused_but_credentials_may_differ() {
         let (mut service, mut handle) = responder(&DedupLayer::default());
-        let mut first = start(&mut service, request("1").user_property("signature", "x"));
+        let mut first = start(&mut service, request("1").with_user_property("signature", "x"));
         let mut other = request("1");
         other = Request::from_parts(other.into_parts().0, "another payload".into());
         assert_eq!(code(at_once(&mut service, other)), 409);
-        let mut again = start(&mut service, request("1").user_property("signature", "y"));
+        let mut again = start(&mut service, request("1").with_user_property("signature", "y"));
         respond(&mut handle, Response::new("miso")).await;
         assert_ready_ok!(first.poll());
         assert_eq!(assert_ready_ok!(again.poll()).payload(), "miso");

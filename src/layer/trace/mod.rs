@@ -23,7 +23,7 @@
 //! let requester = Requester::builder(a).build().await?;
 //! let mut client = ServiceBuilder::new().layer(TraceLayer::new()).service(requester);
 //! let request = Request::new("greet", "")?
-//!     .user_property("traceparent", "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01");
+//!     .with_user_property("traceparent", "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01");
 //! let response = client.ready().await?.call(request).await?;
 //! assert_eq!(response.payload(), "4bf92f3577b34da6a3ce929d0e0e4736");
 //! # Ok(())

@@ -137,7 +137,7 @@ async fn where_nobody_listens_the_context_is_passed_on_and_none_is_made() {
     assert!(handle.next_request().await.unwrap().0.parts().user_properties.is_empty());
 
     let parent = TraceContext::root();
-    let asked = request("1").user_property("traceparent", parent.traceparent());
+    let asked = request("1").with_user_property("traceparent", parent.traceparent());
     let _call = start(&mut service, asked);
     let (seen, _) = handle.next_request().await.unwrap();
     assert_eq!(TraceContext::read(&seen.parts().user_properties), Some(parent));

@@ -102,10 +102,10 @@ mod tests {
         let plain = extract::<Json<Query>>(request(payload)).await.unwrap();
         assert_eq!(plain.name, "miso");
         for json in ["application/json", "Application/JSON; charset=utf-8", "application/x+json"] {
-            assert!(extract::<Json<Query>>(request(payload).content_type(json)).await.is_ok());
+            assert!(extract::<Json<Query>>(request(payload).with_content_type(json)).await.is_ok());
         }
         for other in ["text/plain", "application/jsonp", "json", ""] {
-            let rejection = extract::<Json<Query>>(request(payload).content_type(other)).await;
+            let rejection = extract::<Json<Query>>(request(payload).with_content_type(other)).await;
             assert_eq!(rejection.unwrap_err(), JsonRejection::ContentType, "{other}");
         }
         assert_eq!(Status::from(JsonRejection::ContentType).code(), 415);
