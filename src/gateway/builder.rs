@@ -76,6 +76,7 @@ impl GatewayBuilder {
             keys: Arc::clone(&keys),
             roster,
             limits: config.limits,
+            response_topics: config.mqtt.response_topics,
             cluster: config.cluster,
         })
         .await?;

@@ -85,7 +85,9 @@ impl Arguments {
             Source::Demo => demo::config(),
         };
         if let Some(url) = &self.broker {
+            let response_topics = std::mem::take(&mut config.mqtt.response_topics);
             config.mqtt = Mqtt::default();
+            config.mqtt.response_topics = response_topics;
             config.mqtt.broker = Some(Broker::at(url));
         }
         if !self.listen_mqtt.is_empty() {

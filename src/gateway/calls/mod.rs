@@ -47,6 +47,7 @@ use super::keys::Keys;
 use super::level::is_level;
 use super::listing::{Listed, Wanted};
 use super::products::Products;
+use crate::core::topic::TopicFilter;
 use crate::error::ServeError;
 use crate::link::Link;
 use crate::responder::Responder;
@@ -61,6 +62,8 @@ pub(crate) struct Settings {
     /// Of the embedded hub; `None` beside a broker.
     pub(crate) roster: Option<Arc<Roster>>,
     pub(crate) limits: config::Limits,
+    /// Where native requesters may have their answers.
+    pub(crate) response_topics: Vec<TopicFilter>,
     /// Beside a broker only.
     pub(crate) cluster: Option<config::Cluster>,
 }
@@ -100,7 +103,8 @@ impl Platform {
     /// # Cancel safety
     /// Dropping the future undoes everything.
     pub(crate) async fn start(settings: Settings) -> Result<Self, ServeError> {
-        let Settings { link, products, store, keys, roster, limits, cluster } = settings;
+        let Settings { link, products, store, keys, roster, limits, response_topics, cluster } =
+            settings;
         if let Some(wrong) = products.iter().find(|product| !is_level(&product.id)) {
             let text = format!("product: {:?} is not one level of a topic", wrong.id);
             return Err(ServeError::Configuration(text.into()));
@@ -123,6 +127,7 @@ impl Platform {
             limiter,
             ways,
             outlet,
+            response_topics,
             cluster,
             ended: EndedCalls::new(),
             over,

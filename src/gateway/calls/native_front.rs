@@ -15,7 +15,8 @@
 //! counted.
 //!
 //! An answer goes to the response topic of the request, as the gateway, which may publish more than a
-//! caller may. So no topic that devices or gateways listen on is a response topic.
+//! caller may. So response topics are those of [`Mqtt`](crate::gateway::config::Mqtt) alone, and none that
+//! devices or gateways listen on.
 //!
 //! # What is answered when there is no answer
 //!
@@ -163,11 +164,12 @@ fn status(why: &CallError) -> Status {
 }
 
 impl Switchboard {
-    /// Whether nobody who is asked or told something listens there.
+    /// Whether it is a response topic, and nobody who is asked or told something listens there.
     fn may_be_answered_on(&self, topic: &TopicName) -> bool {
         let first = topic.levels().next().unwrap_or_default();
         let reserved = topic.is_reserved() || matches!(first, "" | "devices" | "gateways");
-        !reserved && self.products.get(first).is_none()
+        let allowed = self.response_topics.iter().any(|filter| filter.matches(topic));
+        allowed && !reserved && self.products.get(first).is_none()
     }
 }
 

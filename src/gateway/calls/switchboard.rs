@@ -16,6 +16,7 @@ use super::publish::Outlet;
 use super::ways::{Asker, Way, Ways};
 use crate::core::packet::Message;
 use crate::core::packet::Properties;
+use crate::core::topic::TopicFilter;
 use crate::core::topic::TopicName;
 use crate::error::RequestError;
 use crate::gateway::call::{Answer, Call, CallError, Failure, Publication};
@@ -47,6 +48,7 @@ pub(super) struct Switchboard {
     pub(super) limiter: Arc<Limiter>,
     pub(super) ways: Ways,
     pub(super) outlet: Outlet,
+    pub(super) response_topics: Vec<TopicFilter>,
     pub(super) cluster: Option<Cluster>,
     pub(super) ended: EndedCalls,
     /// Calls in flight are given up.

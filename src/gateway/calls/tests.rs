@@ -75,6 +75,7 @@ fn settings(link: Link) -> Settings {
         keys: Arc::new(Keys::new(&keys)),
         roster: None,
         limits: config::Limits::default(),
+        response_topics: config::Mqtt::default().response_topics,
         cluster: None,
     }
 }

@@ -34,6 +34,7 @@ pub use secrecy::SecretString;
 pub use self::error::{ConfigError, ConfigErrors};
 pub use self::kind::Dialect;
 pub(crate) use self::url::listeners;
+use crate::core::topic::TopicFilter;
 use crate::tls::{ServerTls, ServerTlsBuilder};
 
 /// Everything that a gateway is told.
@@ -177,6 +178,10 @@ pub struct Mqtt {
     /// Devices that may be connected to the embedded hub at once. 20,000 by default, the usual limit of
     /// open files.
     pub connections: usize,
+    /// Where native requesters may have their answers: the gateway publishes there what a device has said,
+    /// with its own rights, which may be more than the requester's. `clients/+/responses/#` by default,
+    /// below which this crate's requesters hear them. Topics of devices and gateways are none in any case.
+    pub response_topics: Vec<TopicFilter>,
 }
 
 impl Default for Mqtt {
@@ -186,6 +191,9 @@ impl Default for Mqtt {
             tls: None,
             broker: None,
             connections: 20_000,
+            response_topics: vec![
+                TopicFilter::new("clients/+/responses/#").expect("it is a filter"),
+            ],
         }
     }
 }

@@ -13,6 +13,7 @@ use super::{
     AccessKey, Broker, Cluster, Config, Device, Dialect, Http, Limits, Mqtt, Product, TlsFiles,
     check, file,
 };
+use crate::core::topic::TopicFilter;
 
 /// Bytes of a file: hundreds of thousands of devices.
 const LONGEST: u64 = 64 * 1024 * 1024;
@@ -132,8 +133,17 @@ fn mqtt(fields: &mut Fields<'_, '_>, directory: &Path) -> Mqtt {
         fields.notes.mistake(fields.path("listen"), problem);
     }
     let default = if broker.is_some() { Vec::new() } else { Mqtt::default().listen };
-    let connections = fields.number("connections").unwrap_or(Mqtt::default().connections);
-    Mqtt { listen: listen.unwrap_or(default), tls, connections, broker }
+    let Mqtt { connections, response_topics, .. } = Mqtt::default();
+    let connections = fields.number("connections").unwrap_or(connections);
+    let response_topics = self::response_topics(fields).unwrap_or(response_topics);
+    Mqtt { listen: listen.unwrap_or(default), tls, connections, response_topics, broker }
+}
+
+fn response_topics(fields: &mut Fields<'_, '_>) -> Option<Vec<TopicFilter>> {
+    fields.list("response_topics", |text| match TopicFilter::new(&*text) {
+        Ok(filter) if filter.share_name().is_none() => Ok(filter),
+        _ => Err(format!("expected a filter of topics, found {}", shown(&text))),
+    })
 }
 
 fn broker(fields: &mut Fields<'_, '_>, directory: &Path) -> Broker {

@@ -66,7 +66,10 @@ async fn the_gateway_answers_on_no_topic_that_devices_listen_on() {
         let _ = answered.send(message.topic.to_string());
         crate::link::memory::Fate::Deliver
     });
-    let _platform = platform(&network).await;
+    // Whatever the configuration says.
+    let mut settings = settings(network.link("gateway"));
+    settings.response_topics.extend(["#", "$rrpc/#"].map(|text| TopicFilter::new(text).unwrap()));
+    let _platform = Platform::start(settings).await.unwrap();
     // What nobody hears is not seen.
     let everything = Router::new().route("{all*}", async || ());
     let _witness = device(&network, crate::dialect::Native::new(), everything).await;
@@ -84,6 +87,37 @@ async fn the_gateway_answers_on_no_topic_that_devices_listen_on() {
         if seen == "answers/1" {
             break;
         }
+    }
+}
+
+/// The gateway may publish more than who asks.
+#[tokio::test]
+async fn the_gateway_answers_on_response_topics_alone() {
+    let network = Network::new();
+    let (answered, mut answers) = mpsc::unbounded_channel();
+    let _device = device(&network, tencent::rrpc(), Router::new().route("hub/d", tell_id)).await;
+    network.on_message(move |message| {
+        let _ = answered.send(message.topic.to_string());
+        crate::link::memory::Fate::Deliver
+    });
+    let mut settings = settings(network.link("gateway"));
+    settings.response_topics.push(TopicFilter::new("answers/+").unwrap());
+    let _platform = Platform::start(settings).await.unwrap();
+    let everything = Router::new().route("{all*}", async || ());
+    let _witness = device(&network, crate::dialect::Native::new(), everything).await;
+    let outlet = Outlet::open(&network.link("app"), 100).await.unwrap();
+    let wrong = ["plant/valves/open", "clients/app", "clients/app/other", "answers"];
+    let right = ["clients/app/responses", "clients/app/responses/1", "answers/1"];
+    for response_topic in wrong.into_iter().chain(right) {
+        let mut message = crate::core::packet::Message::new(topic("devices/hub/d"), "");
+        message.properties.response_topic = Some(topic(response_topic));
+        outlet.publish(message).await.unwrap();
+    }
+    let mut missing = right.to_vec();
+    while !missing.is_empty() {
+        let seen = answers.recv().await.unwrap();
+        assert!(!wrong.contains(&&*seen), "{seen}");
+        missing.retain(|topic| *topic != seen);
     }
 }
 

@@ -215,6 +215,19 @@ fn a_gateway_listens_somewhere() {
 }
 
 #[test]
+fn response_topics_are_filters() {
+    let topics = |text: &str| parse(&format!("[mqtt]\n{text}")).unwrap().mqtt.response_topics;
+    assert_eq!(topics(""), [TopicFilter::new("clients/+/responses/#").unwrap()]);
+    assert_eq!(topics("response_topics = 'a/+'"), [TopicFilter::new("a/+").unwrap()]);
+    assert!(topics("response_topics = []").is_empty());
+    let problem = "mqtt.response_topics[0]: expected a filter of topics, found";
+    for wrong in ["a/#/b", "$share/g/a"] {
+        let text = format!("[mqtt]\nresponse_topics = ['{wrong}']");
+        assert_eq!(errors(&text), [format!("gateway.toml:2: {problem} {wrong:?}")]);
+    }
+}
+
+#[test]
 fn a_cluster_needs_a_broker_in_the_end() {
     let problem = "cluster: expected mqtt.broker, which several gateways share, found none";
     let made = Config { cluster: Some(Cluster::default()), ..Config::default() };
