@@ -199,7 +199,7 @@ mod tests {
     #[test]
     fn a_device_that_never_answers_takes_nothing_from_the_others() {
         let now = Instant::now();
-        let later = now + Duration::from_secs(60);
+        let later = now + Duration::from_mins(1);
         let mut ids = ShortIds::new(10_000, u16::MAX, 10_000);
         for _ in 0..AT_REST_OF_A_DEVICE {
             let id = take(&mut ids, 0, now).unwrap();
@@ -218,9 +218,9 @@ mod tests {
     #[test]
     fn when_too_much_rests_a_number_rests_for_everybody() {
         let now = Instant::now();
-        let later = now + Duration::from_secs(60);
+        let later = now + Duration::from_mins(1);
         let mut ids = ShortIds::new(10_000, u16::MAX, 10_000);
-        for call in 0..AT_REST as u32 {
+        for call in (0..u32::MAX).take(AT_REST) {
             let id = ids.take(now, || call, |_| u32::MAX).unwrap();
             ids.quarantine(id, Purpose { key: call, device: call }, later);
         }
