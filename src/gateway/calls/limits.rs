@@ -92,8 +92,8 @@ impl Limiter {
     /// The devices that have calls in flight, by product and device.
     pub(super) fn busy(&self) -> Vec<(Box<str>, Box<str>)> {
         // No text is made under the lock.
-        let names: Vec<_> = self.lock().devices.keys().cloned().collect();
-        let named = names.iter().filter_map(|name| {
+        let busy: Vec<_> = self.lock().devices.keys().cloned().collect();
+        let named = busy.iter().filter_map(|name| {
             let (product, device) = name.split_once('/')?;
             Some((product.into(), device.into()))
         });

@@ -268,7 +268,6 @@ fn message(publication: Publication) -> Message {
         content_type: publication.content_type,
         utf8_payload: publication.utf8_payload,
         user: publication.user_properties,
-        ..Properties::default()
     };
     let message = Message::new(publication.topic, publication.payload);
     Message { qos: publication.qos, properties, ..message }

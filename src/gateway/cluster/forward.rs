@@ -79,7 +79,7 @@ pub(super) fn call(request: Request) -> Option<Call> {
         (None, None) => Target::Device,
     };
     let left = parts.deadline.map(|deadline| deadline.saturating_duration_since(now()));
-    let timeout = left.map(|left| left - WAY_BACK.min(left / 10));
+    let timeout = left.map(|left| left.saturating_sub(WAY_BACK.min(left / 10)));
     Some(Call {
         product: product.into(),
         device: device.into(),

@@ -189,8 +189,8 @@ impl Cluster {
                     let status = Status::BAD_REQUEST.with_message("this is no call");
                     return Ok::<_, Infallible>(Response::error(status));
                 };
-                let made = hang_ups.begin(id).unless_hung_up(make(call)).await;
-                let result = made.unwrap_or(Some(Err(HUNG_UP.into())));
+                let ended = hang_ups.begin(id).unless_hung_up(make(call)).await;
+                let result = ended.unwrap_or(Some(Err(HUNG_UP.into())));
                 Ok(result.map_or_else(forward::leaving, forward::response))
             }
         });

@@ -370,7 +370,7 @@ impl Device {
         Self { name: name.into(), secret: secret.into(), disabled: false }
     }
 
-    /// The same, [disabled](Self::disabled#structfield.disabled).
+    /// The same, [disabled](field@Self::disabled).
     pub fn disabled(mut self) -> Self {
         self.disabled = true;
         self
