@@ -21,8 +21,8 @@ pub type Found<'a> =
 /// - with the embedded hub, for a call to a device that is not connected, before the caller is told so;
 /// - beside a broker, for every call and publication, as it is not known who is connected.
 ///
-/// What it says of [`disabled`](field@Device::disabled) holds from then on: a device that is connected to the embedded hub stays so,
-/// and is called, until it has to log in again.
+/// What it says of [`disabled`](field@Device::disabled) holds from then on: a device that is connected to the
+/// embedded hub stays so, and is called, until it has to log in again.
 ///
 /// A call waits for it until its deadline at the longest. What takes long should be cached by the store.
 ///
