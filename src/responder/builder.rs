@@ -127,13 +127,13 @@ impl ResponderBuilder {
     /// that blocks holds up everybody.
     ///
     /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # #[cfg(feature = "ntex")] {
     /// use std::thread;
     /// use tower::ServiceExt;
     /// use tower_mqtt::{Hub, Request, Requester, Responder, Router};
     ///
-    /// # #[tokio::main(flavor = "current_thread")]
-    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
-    /// # #[cfg(feature = "ntex")] {
     /// let hub = Hub::builder().start().await?;
     /// let here = thread::current().id();
     /// let router = Router::new().route("where", async move || {
