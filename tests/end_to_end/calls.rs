@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use tokio::sync::{Notify, mpsc, watch};
 use tower_mqtt::core::packet::Qos;
+use tower_mqtt::responder::ResponderBuilder;
 use tower_mqtt::responder::extract::Path;
 use tower_mqtt::{Request, Responder, Router};
 
@@ -116,7 +117,7 @@ async fn a_request_to_a_route_within_another_is_handled_once(kind: Kind) {
         // Without a share name everybody gets every request.
         for name in ["anna", "bert"].into_iter().take(1 + usize::from(share_name.is_some())) {
             let builder = Responder::builder(broker.responder_link(name).await);
-            let builder = share_name.into_iter().fold(builder, |b, name| b.share(name));
+            let builder = share_name.into_iter().fold(builder, ResponderBuilder::share);
             responders.push(builder.serve(router.clone()).await.expect("subscribed"));
         }
         for _ in 0..CALLS {
