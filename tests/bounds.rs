@@ -69,7 +69,7 @@ const OF_THE_SOURCE: &[(&str, &str, &str, Written)] = &[
     ("gateway: time for a TLS handshake", "src/gateway/http/server.rs", "SHORT", SECONDS),
     ("gateway: time for the body", "src/gateway/http/server.rs", "LONG", SECONDS),
     ("gateway: time in which", "src/gateway/http/server.rs", "LONG", SECONDS),
-    ("gateway: signed requests", "src/gateway/http/vendor/replay.rs", "CAPACITY", COUNT),
+    ("gateway: signed requests", "src/gateway/replay/mod.rs", "CAPACITY", COUNT),
     ("gateway: devices in one list", "src/gateway/http/devices.rs", "MOST", COUNT),
     ("gateway: streams of ended calls", "src/gateway/http/calls.rs", "STREAMS", COUNT),
     ("gateway: ended calls that", "src/gateway/ended.rs", "WAITING", COUNT),

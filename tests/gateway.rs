@@ -34,6 +34,8 @@ mod load;
 mod matrix;
 #[path = "gateway/mqtt_servers.rs"]
 mod mqtt_servers;
+#[path = "gateway/nonces.rs"]
+mod nonces;
 #[path = "gateway/publications.rs"]
 mod publications;
 #[cfg(unix)]

@@ -15,6 +15,7 @@ use super::http::{Front, HubFigures, Server};
 use super::keys::Keys;
 use super::mqtt::{self, Side};
 use super::products::Products;
+use super::replay::Replay;
 use crate::error::{ConnectError, ServeError};
 use crate::hub::{Hub, HubError};
 use crate::tls::ServerTlsError;
@@ -67,6 +68,7 @@ impl GatewayBuilder {
         let store = store.unwrap_or_else(|| Arc::new(ConfiguredDevices::new(&config.products)));
         let admission =
             Admission::new(Arc::clone(&products), Arc::clone(&store), Arc::clone(&keys));
+        let replay = Arc::new(Replay::new(config.http.replay_window));
         let Side { link, hub, roster } = mqtt::start(&config.mqtt, admission).await?;
         let counted = roster.clone();
         let platform = Platform::start(calls::Settings {
@@ -74,6 +76,7 @@ impl GatewayBuilder {
             products: Arc::clone(&products),
             store,
             keys: Arc::clone(&keys),
+            replay: Arc::clone(&replay),
             roster,
             limits: config.limits,
             response_topics: config.mqtt.response_topics,
@@ -95,6 +98,7 @@ impl GatewayBuilder {
             publisher: platform.publisher(),
             devices: Arc::new(move |wanted| listed.devices(wanted)),
             ended: platform.ended().clone(),
+            replay,
             now: SystemTime::now,
             ready: Arc::new(move || asked.is_ready()),
             hub: hub.as_ref().map(of),

@@ -66,6 +66,7 @@ mod level;
 mod listing;
 mod mqtt;
 mod products;
+mod replay;
 
 use std::fmt;
 use std::net::SocketAddr;

@@ -46,14 +46,23 @@ pub(crate) async fn send(
     headers: &[(&str, &str)],
     body: &[u8],
 ) -> Answer {
-    let mut head = format!("{line} HTTP/1.1\r\nHost: {to}\r\nConnection: close\r\n");
+    send_bytes(to, &request(&to.to_string(), line, headers, body)).await
+}
+
+/// The bytes of such a request.
+pub(crate) fn request(host: &str, line: &str, headers: &[(&str, &str)], body: &[u8]) -> Vec<u8> {
+    let mut head = format!("{line} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n");
     for (name, value) in headers {
         head.extend([name, ": ", value, "\r\n"]);
     }
     head.extend(["Content-Length: ", &body.len().to_string(), "\r\n\r\n"]);
+    [head.as_bytes(), body].concat()
+}
+
+/// Sends a request as it is.
+pub(crate) async fn send_bytes(to: SocketAddr, request: &[u8]) -> Answer {
     let mut stream = TcpStream::connect(to).await.expect("connected");
-    stream.write_all(head.as_bytes()).await.expect("written");
-    stream.write_all(body).await.expect("written");
+    stream.write_all(request).await.expect("written");
     let mut answer = Vec::new();
     stream.read_to_end(&mut answer).await.expect("answered");
     Answer::parse(&answer)

@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::time::SystemTime;
 
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
@@ -13,7 +12,6 @@ use tokio::net::TcpStream;
 use tokio::process::{Child, Command};
 use tokio::task::JoinHandle;
 use tower_mqtt::link::Client;
-use ulid::Ulid;
 
 use super::devices::{Form, KINDS, Kind, Mode, PSK, SECRET};
 use super::http;
@@ -21,7 +19,7 @@ use super::mosquitto::Mosquitto;
 use super::programs::{soon, spawn};
 use super::raw::{Connect, Packet, Raw};
 use super::running::{config, fleet};
-use super::servers::{KEY, aliyun_api, plain_api, tencent_api};
+use super::servers::{KEY, acs3, aliyun_api, plain_api, tencent_api};
 use super::signing;
 
 /// What is shown by those who have no right to come in.
@@ -206,40 +204,6 @@ async fn signed_by_acs3(
     let headers = acs3(key, &gateway.to_string(), action, &query, body.as_bytes());
     let headers: Vec<_> = headers.iter().map(|(name, value)| (*name, &**value)).collect();
     http::send(gateway, &format!("POST /?{query}"), &headers, body.as_bytes()).await
-}
-
-/// Headers with Aliyun's newer signature, for a form that is posted now.
-fn acs3(
-    (id, secret): (&str, &str),
-    host: &str,
-    action: &str,
-    query: &str,
-    body: &[u8],
-) -> Vec<(&'static str, String)> {
-    let mut headers = vec![
-        ("content-type", "application/x-www-form-urlencoded".to_owned()),
-        ("host", host.to_owned()),
-        ("x-acs-action", action.to_owned()),
-        ("x-acs-content-sha256", signing::sha256_hex(body)),
-        ("x-acs-date", humantime::format_rfc3339_seconds(SystemTime::now()).to_string()),
-        ("x-acs-signature-nonce", Ulid::new().to_string()),
-        ("x-acs-version", "2018-01-20".to_owned()),
-    ];
-    let mut sorted: Vec<_> = query.split('&').collect();
-    sorted.sort_unstable();
-    let names = headers.iter().map(|(name, _)| *name).collect::<Vec<_>>().join(";");
-    let lines: Vec<_> = headers.iter().map(|(name, value)| format!("{name}:{value}\n")).collect();
-    let lines = lines.concat();
-    let digest = signing::sha256_hex(body);
-    let canonical = format!("POST\n/\n{}\n{lines}\n{names}\n{digest}", sorted.join("&"));
-    let text = format!("ACS3-HMAC-SHA256\n{}", signing::sha256_hex(canonical.as_bytes()));
-    let signature = hex::encode(signing::hmac_sha256(secret.as_bytes(), &text));
-    let authorization =
-        format!("ACS3-HMAC-SHA256 Credential={id},SignedHeaders={names},Signature={signature}");
-    headers.push(("authorization", authorization));
-    // The client writes it.
-    headers.retain(|(name, _)| *name != "host");
-    headers
 }
 
 #[tokio::test]

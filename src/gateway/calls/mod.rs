@@ -39,7 +39,7 @@ pub(super) use self::publish::Outlet;
 use self::switchboard::Switchboard;
 use self::ways::Ways;
 use super::call::{Calls, Publisher};
-use super::cluster::Cluster;
+use super::cluster::{Cluster, Nonces};
 use super::config;
 use super::devices::{DeviceStore, Roster};
 use super::ended::EndedCalls;
@@ -47,6 +47,7 @@ use super::keys::Keys;
 use super::level::is_level;
 use super::listing::{Listed, Wanted};
 use super::products::Products;
+use super::replay::Replay;
 use crate::core::topic::TopicFilter;
 use crate::error::ServeError;
 use crate::link::Link;
@@ -59,6 +60,8 @@ pub(crate) struct Settings {
     pub(crate) products: Arc<Products>,
     pub(crate) store: Arc<dyn DeviceStore>,
     pub(crate) keys: Arc<Keys>,
+    /// What signed requests have used, here and at the others of a cluster.
+    pub(crate) replay: Arc<Replay>,
     /// Of the embedded hub; `None` beside a broker.
     pub(crate) roster: Option<Arc<Roster>>,
     pub(crate) limits: config::Limits,
@@ -103,8 +106,17 @@ impl Platform {
     /// # Cancel safety
     /// Dropping the future undoes everything.
     pub(crate) async fn start(settings: Settings) -> Result<Self, ServeError> {
-        let Settings { link, products, store, keys, roster, limits, response_topics, cluster } =
-            settings;
+        let Settings {
+            link,
+            products,
+            store,
+            keys,
+            replay,
+            roster,
+            limits,
+            response_topics,
+            cluster,
+        } = settings;
         if let Some(wrong) = products.iter().find(|product| !is_level(&product.id)) {
             let text = format!("product: {:?} is not one level of a topic", wrong.id);
             return Err(ServeError::Configuration(text.into()));
@@ -113,7 +125,11 @@ impl Platform {
         let ways = Ways::open(&link, &products, in_flight).await?;
         let outlet = Outlet::open(&link, in_flight).await?;
         let cluster = match cluster {
-            Some(config) => Some(Cluster::new(&link, &config, in_flight, outlet.clone()).await?),
+            Some(config) => {
+                let nonces = Nonces::new(replay, Arc::clone(&keys));
+                let outlet = outlet.clone();
+                Some(Cluster::new(&link, &config, in_flight, outlet, nonces).await?)
+            }
             None => None,
         };
         let (cluster, joining) = cluster.unzip();

@@ -73,6 +73,7 @@ fn settings(link: Link) -> Settings {
         products: Arc::new(Products::new(&products())),
         store: Arc::new(Store),
         keys: Arc::new(Keys::new(&keys)),
+        replay: Arc::new(Replay::new(config::Http::default().replay_window)),
         roster: None,
         limits: config::Limits::default(),
         response_topics: config::Mqtt::default().response_topics,

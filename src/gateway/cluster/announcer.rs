@@ -1,21 +1,24 @@
-//! Says that this gateway lives, and hears that others do, and that their callers have hung up.
+//! Says that this gateway lives, and hears that others do, that their callers have hung up, and which nonces
+//! they have taken.
 //!
 //! | topic | payload | when |
 //! |---|---|---|
 //! | `gateways/{name}/alive/{id}` | after how many milliseconds without another it is dead | three times as often, and when a new member is heard of |
 //! | the same | `leaving` | when it takes no more calls |
 //! | `gateways/{name}/{id}/hung-up` | the id of a request | when the caller of what was passed on hangs up |
+//! | `gateways/{name}/nonces` | a [nonce](super::nonces) | when a signed request is taken |
 
 use std::str;
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use tokio::sync::{mpsc, oneshot};
 
 use super::hang_ups::HangUps;
 use super::members::{Members, News};
-use super::{ALIVE, DEAD_AFTER, HANG_UPS};
+use super::nonces::Nonces;
+use super::{ALIVE, DEAD_AFTER, HANG_UPS, NONCES};
 use crate::core::packet::Message;
 use crate::core::packet::Qos;
 use crate::core::packet::ReasonCode;
@@ -33,9 +36,10 @@ pub(super) type Leave = oneshot::Sender<()>;
 pub(super) struct Announcer {
     members: Arc<Members>,
     hang_ups: Arc<HangUps>,
+    nonces: Nonces,
     topic: TopicName,
-    /// To the others, and to hang-ups.
-    subscriptions: [Subscription; 2],
+    /// To the others, to hang-ups, and to nonces.
+    subscriptions: [Subscription; 3],
     dead_after: Duration,
     /// While it is not, nothing is heard, which says nothing about the others.
     is_subscribed: bool,
@@ -53,20 +57,23 @@ impl Announcer {
     pub(super) fn new(
         members: Arc<Members>,
         hang_ups: Arc<HangUps>,
+        nonces: Nonces,
         prefix: &str,
         dead_after: Duration,
         leave: mpsc::Receiver<Leave>,
         ready: oneshot::Sender<Result<(), ServeError>>,
     ) -> Result<Self, crate::core::topic::TopicError> {
         let topic = TopicName::new(format!("{prefix}/{ALIVE}/{}", members.own()))?;
-        let filter = TopicFilter::new(format!("{prefix}/{ALIVE}/+"))?;
-        let others = Subscription { no_local: true, ..Subscription::new(filter) };
+        let of_others = |filter| Subscription { no_local: true, ..Subscription::new(filter) };
+        let others = of_others(TopicFilter::new(format!("{prefix}/{ALIVE}/+"))?);
+        let used = of_others(TopicFilter::new(format!("{prefix}/{NONCES}"))?);
         let hung_up = TopicFilter::new(format!("{prefix}/{}/{HANG_UPS}", members.own()))?;
-        let subscriptions = [others, Subscription::new(hung_up)];
+        let subscriptions = [others, Subscription::new(hung_up), used];
         let dead_after = dead_after.clamp(*DEAD_AFTER.start(), *DEAD_AFTER.end());
         Ok(Self {
             members,
             hang_ups,
+            nonces,
             topic,
             subscriptions,
             dead_after,
@@ -163,9 +170,13 @@ impl link::Endpoint for Announcer {
         _: Option<AckId>,
         out: &mut Outbox<'_>,
     ) -> Result<Verdict, Message> {
-        let [others, hung_up] = &self.subscriptions;
+        let [others, hung_up, used] = &self.subscriptions;
         if hung_up.filter.matches(&message.topic) {
             self.hang_ups.hang_up(&message.payload);
+            return Ok(Verdict::Taken);
+        }
+        if used.filter.matches(&message.topic) {
+            self.nonces.hear(&message.payload, SystemTime::now());
             return Ok(Verdict::Taken);
         }
         if !others.filter.matches(&message.topic) {
@@ -187,8 +198,8 @@ impl link::Endpoint for Announcer {
     }
 
     fn subscribed(&mut self, _: Token, reasons: &[ReasonCode], out: &mut Outbox<'_>) {
-        let mut both = self.subscriptions.iter().zip(reasons);
-        match both.find(|(_, reason)| reason.is_error()) {
+        let mut all = self.subscriptions.iter().zip(reasons);
+        match all.find(|(_, reason)| reason.is_error()) {
             Some((subscription, &reason)) => {
                 let filter = subscription.filter.clone();
                 tracing::error!(%filter, %reason, "the broker lets the gateway hear no other");

@@ -18,6 +18,13 @@
 //! `gateways/{name}/{id}/hung-up`, and gives the call up. That is said once: if it is lost, the call ends
 //! there with the device's answer, or at its deadline.
 //!
+//! A signed request of Aliyun's is taken once in the whole cluster: each gateway tells the others of every nonce
+//! that it has taken, on `gateways/{name}/nonces`. They remember as many of a key as of their own, counted
+//! apart, and drop what there is no room for. That is said once, at QoS 0, and nobody waits for it. So a
+//! request can be repeated at another gateway in the moment until that one has heard; if it has started
+//! since, or had lost the broker meanwhile; and if the gateway that took it could not tell, as it had no
+//! connection or too much to send.
+//!
 //! Two gateways with one `id` would both get what is passed on. That is not prevented; they log a warning.
 //!
 //! # What cannot be excluded
@@ -38,6 +45,7 @@ mod announcer;
 mod forward;
 mod hang_ups;
 mod members;
+mod nonces;
 mod owner;
 
 use std::convert::Infallible;
@@ -56,6 +64,7 @@ use self::announcer::{Announcer, Leave};
 use self::hang_ups::HangUps;
 pub(super) use self::members::MAX_MEMBERS;
 use self::members::{Member, Members};
+pub(super) use self::nonces::Nonces;
 use super::call::{Answer, Call, CallError, Failure};
 use super::calls::{Outlet, explain, unsent};
 use super::config;
@@ -87,6 +96,9 @@ const LAST_WORD: Duration = Duration::from_millis(200);
 /// The last level of the topic on which a gateway hears that callers have hung up.
 const HANG_UPS: &str = "hung-up";
 
+/// The last level of the topic on which all hear of nonces.
+const NONCES: &str = "nonces";
+
 /// Nobody waits for it.
 const HUNG_UP: CallError = CallError::Lost("the caller has hung up");
 
@@ -108,6 +120,7 @@ pub(super) struct Cluster {
 #[derive(Debug)]
 pub(super) struct Joining {
     leaves: mpsc::Receiver<Leave>,
+    nonces: Nonces,
 }
 
 /// What became of a call that was passed on.
@@ -129,6 +142,7 @@ impl Cluster {
         config: &config::Cluster,
         in_flight: usize,
         outlet: Outlet,
+        nonces: Nonces,
     ) -> Result<(Self, Joining), ServeError> {
         let own = match &config.id {
             Some(id) => id.clone(),
@@ -145,9 +159,12 @@ impl Cluster {
         let requester = Requester::builder(link.clone());
         let requester = requester.max_in_flight(in_flight.saturating_mul(2)).build().await?;
         let (leave, leaves) = mpsc::channel(1);
+        let prefix = format!("gateways/{}", config.name);
+        let topic = TopicName::new(format!("{prefix}/{NONCES}")).map_err(wrong)?;
+        nonces.tell_on(topic, outlet.clone());
         let cluster = Self {
             name: config.name.clone(),
-            prefix: format!("gateways/{}", config.name),
+            prefix,
             dead_after: config.dead_after,
             in_flight,
             members: Arc::new(Members::new(own.into())),
@@ -156,7 +173,7 @@ impl Cluster {
             hang_ups: Arc::default(),
             leave,
         };
-        Ok((cluster, Joining { leaves }))
+        Ok((cluster, Joining { leaves, nonces }))
     }
 
     /// What all members call themselves.
@@ -203,11 +220,11 @@ impl Cluster {
     /// [`ServeError::Subscribe`] when the broker refuses, [`ServeError::Disconnected`] and
     /// [`ServeError::Closed`] when it goes away meanwhile.
     pub(super) async fn join(&self, link: &Link, joining: Joining) -> Result<(), ServeError> {
-        let Joining { leaves } = joining;
+        let Joining { leaves, nonces } = joining;
         let (ready, is_ready) = oneshot::channel();
         let (members, hang_ups) = (Arc::clone(&self.members), Arc::clone(&self.hang_ups));
         let announcer =
-            Announcer::new(members, hang_ups, &self.prefix, self.dead_after, leaves, ready);
+            Announcer::new(members, hang_ups, nonces, &self.prefix, self.dead_after, leaves, ready);
         let announcer = Box::new(announcer.map_err(wrong)?);
         link.attach(announcer).await.map_err(|_| ServeError::Closed)?;
         is_ready.await.map_err(|_| ServeError::Closed)??;

@@ -6,19 +6,34 @@ use super::*;
 use crate::core::packet::ReasonCode;
 use crate::gateway::call::Target;
 use crate::gateway::calls::Outlet;
+use crate::gateway::keys::Keys;
+use crate::gateway::replay::{Refused, Replay};
 use crate::link::OutgoingLimits;
 use crate::link::memory::{Fate, Network};
 
+const WINDOW: Duration = Duration::from_mins(15);
+
 async fn member(network: &Network, id: &str) -> (Arc<Cluster>, Link, Joining) {
+    member_with(network, id, Arc::new(Replay::new(WINDOW))).await
+}
+
+async fn member_with(
+    network: &Network,
+    id: &str,
+    replay: Arc<Replay>,
+) -> (Arc<Cluster>, Link, Joining) {
     let link = network.link(id);
-    let (cluster, joining) = cluster(&link, id).await;
+    let (cluster, joining) = cluster(&link, id, replay).await;
     (Arc::new(cluster), link, joining)
 }
 
-async fn cluster(link: &Link, id: &str) -> (Cluster, Joining) {
+/// One that takes nonces of the key `k`.
+async fn cluster(link: &Link, id: &str, replay: Arc<Replay>) -> (Cluster, Joining) {
     let config = config::Cluster { id: Some(id.to_owned()), ..config::Cluster::default() };
     let outlet = Outlet::open(link, 10).await.unwrap();
-    Cluster::new(link, &config, 10, outlet).await.unwrap()
+    let keys = Keys::new(&[config::AccessKey::new("k").with_secret("s")]);
+    let nonces = Nonces::new(replay, Arc::new(keys));
+    Cluster::new(link, &config, 10, outlet, nonces).await.unwrap()
 }
 
 async fn joined(network: &Network, id: &str) -> (Arc<Cluster>, Link) {
@@ -44,6 +59,11 @@ fn call(device: &str) -> Call {
 fn elsewhere(cluster: &Cluster) -> Option<(String, Member)> {
     let mut names = (0..100).map(|n| format!("d{n}"));
     names.find_map(|name| cluster.owner("p", &name).map(|owner| (name, owner)))
+}
+
+/// The paused clock stands until nobody has anything to do.
+async fn idle() {
+    tokio::time::sleep(Duration::from_millis(1)).await;
 }
 
 /// So much later by the clock.
@@ -115,10 +135,9 @@ async fn a_call_that_nobody_has_got_goes_on_although_its_owner_is_known_to_be_de
         let (a, owner, name) = (Arc::clone(&a), owner.clone(), name.clone());
         async move { a.relay(&owner, &call(&name), later(Duration::from_mins(10))).await }
     });
-    // The clock stands until nobody has anything to do.
-    tokio::time::sleep(Duration::from_millis(1)).await;
+    idle().await;
     a.members.died("b");
-    tokio::time::sleep(Duration::from_millis(1)).await;
+    idle().await;
     network.hold_acknowledgements(false);
     assert!(matches!(waiting.await.unwrap(), Relayed::NotThere), "nobody has got it");
 
@@ -172,7 +191,7 @@ async fn who_cannot_say_that_it_leaves_does_not_wait_for_it() {
     let network = Network::new();
     network.receive_maximum(1);
     let link = network.link_with("a", OutgoingLimits { messages: 1, ..OutgoingLimits::default() });
-    let (a, joining) = cluster(&link, "a").await;
+    let (a, joining) = cluster(&link, "a", Arc::new(Replay::new(WINDOW))).await;
     a.join(&link, joining).await.unwrap();
     network.hold_acknowledgements(true);
     // One is not acknowledged, and one waits for that.
@@ -231,11 +250,11 @@ async fn what_is_no_announcement_is_passed_over() {
     let outlet = Outlet::open(&network.link("stranger"), 10).await.unwrap();
     for (id, text) in [("a", "3000"), ("x", "soon"), ("y", "-1"), ("z", ""), ("w", "\u{fffd}")] {
         let topic = TopicName::new(format!("gateways/gateways/alive/{id}")).unwrap();
-        outlet.publish(crate::core::packet::Message::new(topic, text)).await.unwrap();
+        outlet.publish(Message::new(topic, text)).await.unwrap();
     }
     assert!(elsewhere(&a).is_none());
     let topic = TopicName::new("gateways/gateways/alive/v").unwrap();
-    let for_ever = crate::core::packet::Message::new(topic, u64::MAX.to_string());
+    let for_ever = Message::new(topic, u64::MAX.to_string());
     outlet.publish(for_ever).await.unwrap();
     while elsewhere(&a).is_none() {
         tokio::task::yield_now().await;
@@ -251,4 +270,36 @@ async fn a_broker_that_lets_it_hear_no_other_is_an_error() {
     network.refuse_subscription(filter, ReasonCode::NOT_AUTHORIZED);
     let (a, link, joining) = member(&network, "a").await;
     assert!(matches!(a.join(&link, joining).await, Err(ServeError::Subscribe { .. })));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_nonce_is_used_at_all_gateways_that_hear_of_it() {
+    let network = Network::new();
+    let replays = ["a", "b", "c"].map(|_| Arc::new(Replay::new(WINDOW)));
+    let [a, b, c] = &replays;
+    let mut members = Vec::new();
+    for (id, replay) in ["a", "b"].into_iter().zip(&replays) {
+        let (cluster, link, joining) = member_with(&network, id, Arc::clone(replay)).await;
+        cluster.join(&link, joining).await.unwrap();
+        members.push((cluster, link));
+    }
+    let now = std::time::SystemTime::now();
+    assert_eq!(a.take("k", "1", now, now), Ok(()));
+    let (cluster, link, joining) = member_with(&network, "c", Arc::clone(c)).await;
+    cluster.join(&link, joining).await.unwrap();
+    assert_eq!(b.take("k", "1", now, now), Err(Refused::Used));
+    assert_eq!(c.take("k", "1", now, now), Ok(()), "it was not there");
+
+    network.disconnect("a");
+    members[0].1.disconnected().await;
+    assert_eq!(a.take("k", "2", now, now), Ok(()));
+    idle().await;
+    network.reconnect("a");
+    assert!(members[0].1.connected().await);
+    assert_eq!(a.take("k", "3", now, now), Ok(()));
+    idle().await;
+    assert_eq!(b.take("k", "2", now, now), Ok(()), "it could not be told");
+    for other in [b, c] {
+        assert_eq!(other.take("k", "3", now, now), Err(Refused::Used));
+    }
 }

@@ -126,10 +126,11 @@ pub struct Http {
     /// Bytes of a request's body. 512 KiB by default: 256 KiB of payload, in base64 and encoded for a form.
     pub body: usize,
     /// How far a signed request's time may be from the gateway's, either way; a nonce is remembered for as
-    /// long, by this gateway and until it stops. So who can read requests on their way can repeat one
-    /// at another gateway of a [`Cluster`], and after a restart: let servers use HTTPS. 15 min by default,
-    /// as Aliyun has it. A request in Tencent's way may be 5 min off at the most, and as it has no nonce it
-    /// can be repeated until then.
+    /// long, until the gateway stops, and the other gateways of a [`Cluster`] are told of it at once. So who
+    /// can read requests on their way can repeat one after a restart, and at another gateway before that has
+    /// heard, or if it cannot be told: let servers use HTTPS. 15 min by default, as Aliyun has it. A
+    /// request in Tencent's way may be 5 min off at the most, and as it has no nonce it can be repeated
+    /// until then, at any gateway.
     pub replay_window: Duration,
     /// Connections at once. 4,096 by default.
     pub connections: usize,
@@ -256,7 +257,9 @@ impl Default for Limits {
 /// Several gateways behind one broker: all with the same name share the devices.
 ///
 /// They talk on `gateways/{name}/#`. The broker's rules must keep these topics for gateways: who may publish
-/// there can call devices, and take them over.
+/// there can call devices, and take them over. The gateways should have the same keys, the same
+/// [`replay_window`](Http::replay_window) and clocks that agree: each judges by its own whether a signed
+/// request is in time, and remembers the nonces that the others tell of for as long, if it has their key.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct Cluster {

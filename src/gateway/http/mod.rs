@@ -23,6 +23,7 @@
 //! | a last request of who is connected when it stops | 1 s | the connection is closed |
 //! | writing without progress | 30 s | the connection is closed, and its call cancelled |
 //! | nonces of one key that are remembered | 1,000,000, for [`Http::replay_window`](super::config::Http::replay_window) after the time that was signed | 429, in Aliyun's words |
+//! | those that other gateways of a cluster have told of | as many besides | is dropped: here it could be taken once more |
 //! | devices in one list | 1,000 | the next page |
 //! | streams of ended calls | 64, and no more than half of the connections | 503 |
 //! | calls that such a stream has not taken yet | 1,024 | it is told how many it has missed |
@@ -61,6 +62,7 @@ use super::ended::EndedCalls;
 use super::keys::Keys;
 use super::listing::{Listed, Wanted};
 use super::products::Products;
+use super::replay::Replay;
 use crate::hub::HubStats;
 
 pub(crate) use self::server::Server;
@@ -75,6 +77,8 @@ pub(crate) struct Front {
     /// The devices that are known, as far as they are wanted.
     pub(crate) devices: Arc<dyn Fn(&Wanted<'_>) -> Listed + Send + Sync>,
     pub(crate) ended: EndedCalls,
+    /// What signed requests have used.
+    pub(crate) replay: Arc<Replay>,
     /// The clock that signed times are compared with.
     pub(crate) now: fn() -> SystemTime,
     /// Whether the link to the broker is up.

@@ -39,9 +39,9 @@ impl App {
         body_timeout: Duration,
         stopping: CancellationToken,
     ) -> Self {
-        let Front { keys, products, calls, publisher, now, .. } = front.clone();
+        let Front { keys, products, calls, publisher, replay, now, .. } = front.clone();
         let metrics = Metrics::new(&front, config.connections);
-        let vendor = Vendor::new(keys, products, calls, publisher, config.replay_window, now);
+        let vendor = Vendor::new(keys, products, calls, publisher, replay, now);
         let bounds = Bounds { bytes: config.body, time: body_timeout };
         let streams = Arc::new(Semaphore::new(calls::STREAMS.min(config.connections / 2)));
         Self { front, bounds, metrics, streams, stopping, vendor }

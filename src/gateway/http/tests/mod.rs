@@ -28,6 +28,7 @@ use crate::gateway::ended::EndedCalls;
 use crate::gateway::keys::Keys;
 use crate::gateway::listing::Listed;
 use crate::gateway::products::Products;
+use crate::gateway::replay::Replay;
 use crate::hub::HubStats;
 use crate::message::Status;
 
@@ -152,6 +153,7 @@ fn front() -> (Front, Gateless) {
             Listed { first: first.into_iter().map(|(_, it)| it.clone()).collect(), left }
         }),
         ended: EndedCalls::new(),
+        replay: Arc::new(Replay::new(config::Http::default().replay_window)),
         now: SystemTime::now,
         ready: Arc::new(move || is_ready.load(Ordering::Relaxed)),
         hub: Some(HubFigures {

@@ -5,14 +5,13 @@
 //! known of the clouds, the code that was chosen is said at its place.
 
 mod aliyun;
-mod replay;
 mod signing;
 mod tencent;
 #[cfg(test)]
 pub(super) mod tests;
 
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 use axum::body::Bytes;
 use axum::http::HeaderMap;
@@ -20,12 +19,12 @@ use axum::http::request::Parts;
 use axum::response::Response;
 use tower::ServiceExt;
 
-use self::replay::Replay;
 use super::body::Unread;
 use crate::gateway::call::{Answer, Call, CallError, Calls, Failure, Publication, Publisher};
 use crate::gateway::keys::{Key, Keys};
 use crate::gateway::level::is_level;
 use crate::gateway::products::Products;
+use crate::gateway::replay::Replay;
 
 /// Both vendors' APIs, which share `/`.
 pub(crate) struct Vendor {
@@ -33,7 +32,7 @@ pub(crate) struct Vendor {
     products: Arc<Products>,
     calls: Calls,
     publisher: Publisher,
-    replay: Replay,
+    replay: Arc<Replay>,
     now: Box<dyn Fn() -> SystemTime + Send + Sync>,
 }
 
@@ -68,16 +67,14 @@ pub(super) fn unread(parts: &Parts, why: Unread) -> Response {
 }
 
 impl Vendor {
-    /// `replay_window`: how far the time of a signed request may be from the gateway's.
     pub(crate) fn new(
         keys: Arc<Keys>,
         products: Arc<Products>,
         calls: Calls,
         publisher: Publisher,
-        replay_window: Duration,
+        replay: Arc<Replay>,
         now: fn() -> SystemTime,
     ) -> Self {
-        let replay = Replay::new(replay_window);
         Self { keys, products, calls, publisher, replay, now: Box::new(now) }
     }
 

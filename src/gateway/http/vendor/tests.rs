@@ -1,6 +1,7 @@
 //! What both vendors' tests need, and what holds for both.
 
 use std::sync::Mutex;
+use std::time::Duration;
 
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Uri};
 use proptest::prelude::*;
@@ -73,7 +74,7 @@ pub(super) fn fixture(now: &str, ends: Result<Answer, Failure>) -> Fixture {
             Arc::new(products),
             BoxCloneSyncService::new(service_fn(call)),
             BoxCloneSyncService::new(service_fn(publish)),
-            WINDOW,
+            Arc::new(Replay::new(WINDOW)),
             SystemTime::now,
         )
     };

@@ -22,10 +22,10 @@ use axum::response::Response;
 use self::params::Params;
 use self::reply::{About, Refusal};
 use self::request::Ask;
-use super::replay::Refused;
 use super::{Vendor, signing};
 use crate::gateway::http::body::Unread;
 use crate::gateway::keys::Key;
+use crate::gateway::replay::Refused;
 
 const VERSION: &str = "2018-01-20";
 
