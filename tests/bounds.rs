@@ -40,6 +40,8 @@ const COUNT: Written = grouped;
 const KIB: Written = |bytes| format!("{} KiB", bytes / 1024);
 /// Of a table that has an older and a younger half.
 const TWICE: Written = |half| grouped(2 * half);
+/// Bytes of what is answered at once, and as much again of what is answered later.
+const ANSWERS: Written = |bytes| format!("{} KiB", (2 * bytes).div_ceil(1024));
 const SECONDS: Written = |seconds| format!("{seconds} s");
 const HEADERS: Written = |count| format!("{count} headers");
 const BYTES: Written = |count| format!("{} bytes", grouped(count));
@@ -50,6 +52,7 @@ const OF_THE_SOURCE: &[(&str, &str, &str, Written)] = &[
     ("events waiting for an in-memory link", "src/link/memory/state.rs", "INBOX", COUNT),
     ("devices that are busy at once", "src/requester/turns.rs", "TAKEN", COUNT),
     ("requests of which a requester counts", "src/requester/loops.rs", "WATCHED", COUNT),
+    ("short ids", "src/core/short_ids.rs", "AT_REST_OF_A_DEVICE", COUNT),
     ("WebSocket frame", "src/link/ntex/connect/web_socket.rs", "MIN_FRAME_CAP", KIB),
     ("hub: connections in the handshake", "src/hub/listener/entrance.rs", "IN_HANDSHAKE", COUNT),
     ("hub: WebSocket frame", "src/hub/transport/ws.rs", "FRAME", KIB),
@@ -70,10 +73,12 @@ const OF_THE_SOURCE: &[(&str, &str, &str, Written)] = &[
     ("gateway: time for the body", "src/gateway/http/server.rs", "LONG", SECONDS),
     ("gateway: time in which", "src/gateway/http/server.rs", "LONG", SECONDS),
     ("gateway: signed requests", "src/gateway/replay/mod.rs", "CAPACITY", COUNT),
+    ("gateway: payload in", "src/gateway/http/vendor/tencent/request.rs", "LONGEST_PAYLOAD", KIB),
     ("gateway: devices in one list", "src/gateway/http/devices.rs", "MOST", COUNT),
     ("gateway: streams of ended calls", "src/gateway/http/calls.rs", "STREAMS", COUNT),
     ("gateway: ended calls that", "src/gateway/ended.rs", "WAITING", COUNT),
     ("gateway: devices that are known", "src/gateway/devices/roster/table.rs", "LOST", COUNT),
+    ("gateway: hang-ups", "src/gateway/cluster/hang_ups.rs", "EARLY", COUNT),
     ("gateway: gateways in a cluster", "src/gateway/cluster/members.rs", "MAX_MEMBERS", COUNT),
 ];
 
@@ -138,12 +143,12 @@ const COPIES: &[Copies] = &[
 const BESIDE_THE_README: &[(&str, &str, &str, Written)] = &[
     ("write buffer", "src/link/ntex/connect/mod.rs", "WRITE_HIGH", KIB),
     ("read buffer", "src/link/ntex/connect/mod.rs", "READ_HIGH", KIB),
+    ("acknowledgements in it", "src/link/ntex/session.rs", "MOST_ANSWERS", ANSWERS),
     ("messages held without", "src/link/ntex/session.rs", "MOST_UNACKNOWLEDGED", COUNT),
 ];
 
 /// What others decide.
-const WITHOUT_A_NUMBER: [&str; 2] =
-    ["messages at QoS 1 without an acknowledgement", "short ids (`IdFormat::Short`)"];
+const WITHOUT_A_NUMBER: [&str; 1] = ["messages at QoS 1 without an acknowledgement"];
 
 /// A constant by its place in the source: a product of numbers, the first of a pair, or whole seconds.
 fn constant(file: &str, name: &str) -> usize {

@@ -35,12 +35,10 @@ use crate::link::{AckId, Event, SendError, SendId};
 /// for it would only lose what is being worked on.
 const MOST_UNACKNOWLEDGED: usize = u16::MAX as usize;
 
-/// Bytes of PUBACKs that may be added to a full write buffer: those of all that a server may send
-/// without having got one. Nothing more is read of a server that makes it more and does not read.
-const MOST_ANSWERS: usize = MOST_UNACKNOWLEDGED * LONGEST_PUBACK;
-
-/// Bytes of a PUBACK with a reason code and no properties.
-const LONGEST_PUBACK: usize = 6;
+/// Bytes of PUBACKs (6 with a reason code) that may be added to a full write buffer: those of all that a
+/// server may send without having got one. Nothing more is read of a server that makes it more and
+/// does not read.
+const MOST_ANSWERS: usize = 65_535 * 6;
 
 /// The connection is over.
 #[derive(Debug)]
