@@ -78,7 +78,7 @@ const OF_THE_SOURCE: &[(&str, &str, &str, Written)] = &[
     ("gateway: streams of ended calls", "src/gateway/http/calls.rs", "STREAMS", COUNT),
     ("gateway: ended calls that", "src/gateway/ended.rs", "WAITING", COUNT),
     ("gateway: devices that are known", "src/gateway/devices/roster/table.rs", "LOST", COUNT),
-    ("gateway: hang-ups", "src/gateway/cluster/hang_ups.rs", "EARLY", COUNT),
+    ("gateway: hang-ups", "src/gateway/cluster/hang_ups.rs", "EARLY", SECONDS),
     ("gateway: gateways in a cluster", "src/gateway/cluster/members.rs", "MAX_MEMBERS", COUNT),
 ];
 

@@ -72,20 +72,19 @@ impl ShortIds {
     }
 
     /// Lends the number that was used least recently. `device` and `key` say what a number would be lent
-    /// [for](Purpose); they are asked only while something rests. `None` when all are lent or rest, or too
-    /// much of the device does.
+    /// [for](Purpose); the key is asked only while something rests. `None` when all are lent or rest, or
+    /// too much of the device does.
     pub(crate) fn take(
         &mut self,
         now: Instant,
-        device: impl FnOnce() -> u32,
+        device: u32,
         key: impl Fn(u16) -> u32,
     ) -> Option<u16> {
         self.wake(now);
         if self.keys.is_empty() {
             return self.take_fresh().or_else(|| self.returned.pop_front());
         }
-        let at_rest = self.devices.get(&device()).copied().unwrap_or(0);
-        if at_rest >= AT_REST_OF_A_DEVICE {
+        if self.devices.get(&device).is_some_and(|at_rest| *at_rest >= AT_REST_OF_A_DEVICE) {
             return None;
         }
         self.take_fresh().or_else(|| {
@@ -143,7 +142,7 @@ impl ShortIds {
         if self.keys.is_empty() {
             // A burst is over.
             (self.keys, self.devices) = (HashSet::new(), HashMap::new());
-            self.resting.shrink_to(self.resting.len());
+            self.resting.shrink_to_fit();
         }
     }
 }
@@ -162,7 +161,7 @@ mod tests {
     }
 
     fn take(ids: &mut ShortIds, device: u32, now: Instant) -> Option<u16> {
-        ids.take(now, || device, |id| purpose(device, id).key)
+        ids.take(now, device, |id| purpose(device, id).key)
     }
 
     #[test]
@@ -221,10 +220,10 @@ mod tests {
         let later = now + Duration::from_mins(1);
         let mut ids = ShortIds::new(10_000, u16::MAX, 10_000);
         for call in (0..u32::MAX).take(AT_REST) {
-            let id = ids.take(now, || call, |_| u32::MAX).unwrap();
+            let id = ids.take(now, call, |_| u32::MAX).unwrap();
             ids.quarantine(id, Purpose { key: call, device: call }, later);
         }
-        let id = ids.take(now, || u32::MAX, |_| u32::MAX).unwrap();
+        let id = ids.take(now, u32::MAX, |_| u32::MAX).unwrap();
         ids.quarantine(id, Purpose { key: u32::MAX, device: u32::MAX }, later);
         assert_eq!((ids.keys.len(), ids.returned.len()), (AT_REST, 55_535));
         ids.wake(later);

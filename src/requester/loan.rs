@@ -13,7 +13,8 @@ use crate::id;
 use crate::message::Request;
 
 /// The ids of one requester. The handles take them and the connection gives them back, so they are
-/// behind a lock; it is held for a few instructions, and only dialects with short ids have it.
+/// behind a lock; it is held for a few instructions, or while ids rest until one is found that does not
+/// rest for the call. Only dialects with short ids have it.
 #[derive(Debug)]
 pub(super) struct Lender {
     ids: Mutex<ShortIds>,
@@ -41,12 +42,11 @@ impl Lender {
         dialect: &dyn Dialect,
         request: &Request,
     ) -> Option<Loan> {
-        let device = || self.hash(dialect.device(request.topic()).as_bytes());
+        let device = self.hash(dialect.device(request.topic()).as_bytes());
         // Without a key there is no call.
         let key = |id| dialect.request_key(request, &text(id)).map_or(0, |key| self.hash(&key));
         let id = self.lock().take(now, device, key)?;
-        let purpose = Purpose { key: 0, device: device() };
-        Some(Loan { id, purpose, lender: Some(Arc::clone(self)) })
+        Some(Loan { id, purpose: Purpose { key: 0, device }, lender: Some(Arc::clone(self)) })
     }
 
     fn hash(&self, bytes: &[u8]) -> u32 {

@@ -9,17 +9,8 @@ use tokio::sync::mpsc;
 use super::devices::Kind;
 use super::mosquitto::Mosquitto;
 use super::programs::soon;
-use super::running::{Running, fleet};
+use super::running::Running;
 use super::servers::{KEY, plain_api};
-
-async fn member(broker: &Mosquitto, id: &str) -> Running {
-    let places = format!(
-        "[http]\nlisten = [\"127.0.0.1:0\"]\n[mqtt.broker]\nurl = \"{}\"\n\
-         [cluster]\nid = \"{id}\"\ndead_after = \"6s\"\n",
-        broker.url()
-    );
-    Running::start(&format!("{places}{}", fleet(&[(Kind::Tencent, "lamp".to_owned())]))).await
-}
 
 /// A call that waits for a minute, on a connection that is closed when it is dropped.
 async fn ask(gateway: SocketAddr) -> TcpStream {
@@ -38,7 +29,10 @@ async fn ask(gateway: SocketAddr) -> TcpStream {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_hang_up_at_either_gateway_frees_the_device() {
     let broker = Mosquitto::start(&[]).await;
-    let (a, b) = (member(&broker, "a").await, member(&broker, "b").await);
+    let (a, b) = (
+        Running::member(&broker, Kind::Tencent, "a").await,
+        Running::member(&broker, Kind::Tencent, "b").await,
+    );
     let (asked, mut questions) = mpsc::unbounded_channel();
     let answer = move |payload: String| {
         let asked = asked.clone();

@@ -12,20 +12,11 @@ use super::http;
 use super::mosquitto::Mosquitto;
 use super::programs::soon;
 use super::raw::{Connect, Properties, Raw, property};
-use super::running::{Running, fleet};
+use super::running::Running;
 use super::servers::{FORM, KEY, acs3, aliyun_request, plain_api};
 
 const HOST: &str = "gateways.test";
 const BODY: &str = "RequestBase64Byte=b24%3D";
-
-async fn member(broker: &Mosquitto, id: &str) -> Running {
-    let places = format!(
-        "[http]\nlisten = [\"127.0.0.1:0\"]\n[mqtt.broker]\nurl = \"{}\"\n\
-         [cluster]\nid = \"{id}\"\ndead_after = \"6s\"\n",
-        broker.url()
-    );
-    Running::start(&format!("{places}{}", fleet(&[(Kind::Plain, "lamp".to_owned())]))).await
-}
 
 /// With HMAC-SHA1, as `aliyun-python-sdk-core` signs.
 fn by_rpc() -> Vec<u8> {
@@ -86,7 +77,10 @@ impl Ear {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_request_that_was_recorded_is_refused_at_every_gateway() {
     let broker = Mosquitto::start(&[]).await;
-    let (a, b) = tokio::join!(member(&broker, "a"), member(&broker, "b"));
+    let (a, b) = tokio::join!(
+        Running::member(&broker, Kind::Plain, "a"),
+        Running::member(&broker, Kind::Plain, "b")
+    );
     let address = SocketAddr::from(([127, 0, 0, 1], broker.port()));
     let executed = Arc::<AtomicUsize>::default();
     let count = Arc::clone(&executed);

@@ -7,6 +7,7 @@ use std::time::Duration;
 use tower_mqtt::gateway::{Config, Gateway};
 
 use super::devices::{KINDS, Kind};
+use super::mosquitto::Mosquitto;
 use super::programs::soon;
 use super::servers::KEY;
 
@@ -54,6 +55,16 @@ impl Running {
         let devices: Vec<_> =
             devices.iter().map(|(kind, name)| (*kind, (*name).to_owned())).collect();
         Self::start(&config(&devices)).await
+    }
+
+    /// One of a cluster behind this broker, with a lamp of this kind.
+    pub(crate) async fn member(broker: &Mosquitto, kind: Kind, id: &str) -> Self {
+        let places = format!(
+            "[http]\nlisten = [\"127.0.0.1:0\"]\n[mqtt.broker]\nurl = \"{}\"\n\
+             [cluster]\nid = \"{id}\"\ndead_after = \"6s\"\n",
+            broker.url()
+        );
+        Self::start(&format!("{places}{}", fleet(&[(kind, "lamp".to_owned())]))).await
     }
 
     /// Where devices connect.

@@ -26,7 +26,7 @@
 //! | the key may not call the product | 403; 401 without a key |
 //! | the device is disabled | 409 |
 //! | not connected, half open, not subscribed; the gateway or its broker is away | 503 |
-//! | the connection ended with the call in flight; the device's answer cannot be read, or says that it has failed | 502 |
+//! | the connection ended with the call in flight; the broker refuses the request | 502 |
 //! | no answer in the longest time that the dialect allows (at the caller's own deadline nothing is said) | 408 |
 //! | too many calls in flight | 429 |
 //! | invalid, too large | 400, 413 |

@@ -240,17 +240,16 @@ impl Ways {
             if !self.link.is_connected() {
                 return Err(ServeError::Disconnected);
             }
+            let builder = self.builder(false);
+            if let Target::Topics { replies, .. } = target {
+                let dialect = tencent::client_token().replies_on(replies.clone());
+                return build(builder, dialect).await;
+            }
             // Not the topic alone: a requester takes what comes on one topic for its own, and there may
             // be another call to it.
             let topics = TopicFilter::new(format!("{}/{device}/#", product.id));
             let topics = topics.map_err(|e| ServeError::Configuration(e.to_string().into()))?;
-            return match target {
-                Target::Topics { replies, .. } => {
-                    let dialect = tencent::client_token().replies_on(replies.clone());
-                    build(self.builder(false), dialect).await
-                }
-                _ => build(self.builder(false).peers(topics), tencent::client_token()).await,
-            };
+            return build(builder.peers(topics), tencent::client_token()).await;
         }
         self.askers.get(&self.key(way, product)).cloned().ok_or(ServeError::Closed)
     }

@@ -172,7 +172,7 @@ impl link::Endpoint for Announcer {
     ) -> Result<Verdict, Message> {
         let [others, hung_up, used] = &self.subscriptions;
         if hung_up.filter.matches(&message.topic) {
-            self.hang_ups.hang_up(&message.payload);
+            self.hang_ups.hang_up(&message.payload, out.now());
             return Ok(Verdict::Taken);
         }
         if used.filter.matches(&message.topic) {

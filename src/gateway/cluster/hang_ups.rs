@@ -1,31 +1,30 @@
 //! Calls that were passed on, and whose caller has hung up meanwhile.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::HashMap;
+use std::fmt;
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use tokio_util::sync::CancellationToken;
 
-/// Hang-ups without a call that are remembered.
-const EARLY: usize = 1024;
+use crate::core::Recent;
 
-/// Bytes of an id: no gateway makes longer ones.
-const LONGEST: usize = 64;
+/// How long a hang-up is remembered whose call has not come. It comes over the same connection before it, so it
+/// is only a task that is late.
+const EARLY: Duration = Duration::from_secs(10);
 
 /// The calls that others have passed on to this gateway, by the id of the request.
-#[derive(Debug, Default)]
 pub(super) struct HangUps(Mutex<Table>);
 
-#[derive(Debug, Default)]
 struct Table {
     /// As many as the responder takes at once.
     calls: HashMap<Bytes, CancellationToken>,
-    /// A call is taken in by another task than its hang-up, which may be first. The oldest make room.
-    early: VecDeque<Bytes>,
+    /// A call is taken in by another task than its hang-up, which may be first.
+    early: Recent,
 }
 
 /// A call that was passed on, until it is dropped.
-#[derive(Debug)]
 pub(super) struct PassedOn<'a> {
     calls: &'a HangUps,
     id: Bytes,
@@ -33,35 +32,30 @@ pub(super) struct PassedOn<'a> {
 }
 
 impl HangUps {
-    pub(super) fn begin(&self, id: Bytes) -> PassedOn<'_> {
+    pub(super) fn new() -> Self {
+        Self(Mutex::new(Table { calls: HashMap::new(), early: Recent::new(EARLY) }))
+    }
+
+    pub(super) fn begin(&self, id: Bytes, now: Instant) -> PassedOn<'_> {
         let hung_up = CancellationToken::new();
         let mut table = self.lock();
-        match table.early.iter().position(|early| *early == id) {
-            Some(place) => {
-                table.early.remove(place);
-                hung_up.cancel();
-            }
-            None => drop(table.calls.insert(id.clone(), hung_up.clone())),
+        if table.early.contains(&id, now) {
+            hung_up.cancel();
+        } else {
+            table.calls.insert(id.clone(), hung_up.clone());
         }
         drop(table);
         PassedOn { calls: self, id, hung_up }
     }
 
     /// The caller of this call has hung up.
-    pub(super) fn hang_up(&self, id: &Bytes) {
-        if id.len() > LONGEST {
-            return;
-        }
+    pub(super) fn hang_up(&self, id: &Bytes, now: Instant) {
         let mut table = self.lock();
         if let Some(hung_up) = table.calls.remove(id) {
             drop(table);
             return hung_up.cancel();
         }
-        if table.early.len() >= EARLY {
-            table.early.pop_front();
-        }
-        // Not a part of a larger buffer.
-        table.early.push_back(Bytes::copy_from_slice(id));
+        table.early.insert(id, now);
     }
 
     fn lock(&self) -> MutexGuard<'_, Table> {
@@ -82,6 +76,12 @@ impl Drop for PassedOn<'_> {
     }
 }
 
+impl fmt::Debug for HangUps {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("HangUps").field("calls", &self.lock().calls.len()).finish_non_exhaustive()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::future::{pending, ready};
@@ -94,26 +94,23 @@ mod tests {
 
     #[tokio::test]
     async fn a_hang_up_ends_its_call_whichever_comes_first() {
-        let calls = HangUps::default();
-        let (first, second) = (calls.begin(id(1)), calls.begin(id(2)));
-        calls.hang_up(&id(1));
-        calls.hang_up(&id(3));
+        let (calls, now) = (HangUps::new(), Instant::now());
+        let (first, second) = (calls.begin(id(1), now), calls.begin(id(2), now));
+        calls.hang_up(&id(1), now);
+        calls.hang_up(&id(3), now);
         assert!(first.unless_hung_up(pending::<()>()).await.is_none());
-        assert!(calls.begin(id(3)).unless_hung_up(pending::<()>()).await.is_none());
+        let third = calls.begin(id(3), now + EARLY);
+        assert!(third.unless_hung_up(pending::<()>()).await.is_none());
         assert!(second.unless_hung_up(ready(())).await.is_some());
-        drop((first, second));
-        assert!(calls.lock().calls.is_empty() && calls.lock().early.is_empty());
+        drop((first, second, third));
+        assert!(calls.lock().calls.is_empty());
     }
 
-    #[test]
-    fn what_comes_without_a_call_is_bounded() {
-        let calls = HangUps::default();
-        for number in 0..2 * EARLY {
-            calls.hang_up(&id(number));
-        }
-        calls.hang_up(&vec![b'x'; LONGEST + 1].into());
-        let table = calls.lock();
-        assert_eq!((table.early.len(), table.early[0].clone()), (EARLY, id(EARLY)));
-        assert_eq!(table.early.back(), Some(&id(2 * EARLY - 1)));
+    #[tokio::test]
+    async fn a_hang_up_that_is_long_past_ends_nothing() {
+        let (calls, now) = (HangUps::new(), Instant::now());
+        calls.hang_up(&id(1), now);
+        let again = calls.begin(id(1), now + 3 * EARLY);
+        assert!(again.unless_hung_up(ready(())).await.is_some());
     }
 }

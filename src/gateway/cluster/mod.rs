@@ -170,7 +170,7 @@ impl Cluster {
             members: Arc::new(Members::new(own.into())),
             requester,
             outlet,
-            hang_ups: Arc::default(),
+            hang_ups: Arc::new(HangUps::new()),
             leave,
         };
         Ok((cluster, Joining { leaves, nonces }))
@@ -206,7 +206,7 @@ impl Cluster {
                     let status = Status::BAD_REQUEST.with_message("this is no call");
                     return Ok::<_, Infallible>(Response::error(status));
                 };
-                let ended = hang_ups.begin(id).unless_hung_up(make(call)).await;
+                let ended = hang_ups.begin(id, now()).unless_hung_up(make(call)).await;
                 let result = ended.unwrap_or(Some(Err(HUNG_UP.into())));
                 Ok(result.map_or_else(forward::leaving, forward::response))
             }
